@@ -1,0 +1,99 @@
+//! Stable codes of everything the host can complain about, each with the page that `landfall explain CODE` prints.
+//! Numbers are never reused. 01xx: documents, 02xx: requests, 03xx: jobs, 04xx: plugins, 05xx: daemon and API.
+
+/// The page of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// `LF0101`.
+    pub code: &'static str,
+    /// A few words.
+    pub title: &'static str,
+    /// What leads to it.
+    pub cause: &'static str,
+    /// What to do.
+    pub cure: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident $code:literal $title:literal, $cause:literal, $cure:literal;)*) => {
+        $(#[doc = $title] pub const $name: &str = $code;)*
+
+        /// Every page, in the order of the codes.
+        pub const PAGES: &[Page] = &[$(Page { code: $code, title: $title, cause: $cause, cure: $cure }),*];
+    };
+}
+
+codes! {
+    UNKNOWN_KEY "LF0101" "Unknown key in a document", "A plan, inventory or configuration has a key that means nothing there; mostly a typing error.", "Use the suggested key, or print the schema with `landfall plan schema` or `landfall inventory schema` and point your editor at it.";
+    MISSING_KEY "LF0102" "A key is missing", "The document lacks something that has no default.", "Add the key that the message names.";
+    WRONG_VALUE "LF0103" "A value does not fit", "The value has the wrong type or form, or the document is not valid YAML at that place.", "Compare the line with the schema (`landfall plan schema`). Spans of time are written 30s, 5m, 24h.";
+    BAD_NAME "LF0104" "A name cannot be used", "Names become parts of keys, step ids and files, so they are limited; `all` is reserved for the whole plan.", "Use letters, digits, dashes, dots and underscores, at most 100.";
+    DUPLICATE "LF0105" "Something stands there twice", "A machine, group, action, item or source machine is named a second time.", "Remove one of the two, or rename it. A machine belongs to exactly one group of a plan.";
+    UNKNOWN_MACHINE "LF0106" "Unknown machine", "The plan names a machine that the applied inventory does not have.", "Use the suggested name, or apply the inventory first: `landfall inventory apply FILE`.";
+    UNKNOWN_GROUP "LF0107" "Unknown group", "An action names a group that the plan does not have, or an item a replication group that the inventory does not have.", "Use the suggested name, or define the group. `all` means the whole plan.";
+    UNKNOWN_RUNBOOK "LF0108" "Unknown runbook", "No runbook plugin of that name serves.", "`landfall plugin list` shows what serves and what failed to load, with the reason.";
+    UNKNOWN_POLICY "LF0109" "Unknown recovery-point policy", "No policy plugin of that name serves.", "`landfall plugin list` shows what serves and what failed to load, with the reason.";
+    UNKNOWN_CHOICE "LF0110" "Unknown choice of recovery point", "The policy plugin does not offer that choice.", "`landfall plugin show POLICY` lists its choices.";
+    UNKNOWN_NETWORK "LF0111" "Unknown network", "The target site has no network of that name.", "`landfall site networks SITE` lists them. Correct the mapping in the inventory, or `test-network` in the plan.";
+    EMPTY_GROUP "LF0112" "Empty group", "A group without members would do nothing, which nobody means.", "Add members, or remove the group.";
+    ITEM_IN_USE "LF0113" "An item cannot be changed now", "The new inventory removes an item that is protected, or changes where it is protected, or a job works on it.", "Finish or abandon the job first. Items that are protected stay in the inventory.";
+
+    ITEM_LOCKED "LF0201" "A job works on the item", "One item belongs to one job at a time.", "Follow the job that holds it with `landfall job watch JOB`, or end it with `landfall job cancel` or `abandon`.";
+    NOT_LEGAL "LF0202" "The operation makes no sense in this state", "Each state of an item allows certain operations; the message lists those that are legal now.", "Ask for one of the legal operations; `landfall item show ITEM` explains each.";
+    SITE_UNREACHABLE "LF0203" "A site does not answer", "The adapter of the site could not reach it, or was not allowed to.", "`landfall site list` shows the error. Check the address in the daemon's configuration, the grants, and the site itself. An unplanned failover needs only the target.";
+    ROLE_MISSING "LF0204" "The adapter cannot play this role", "A source or target role is needed that the site's adapter does not declare.", "Use another site or adapter; `landfall site list` shows the roles.";
+    PLANNED_NOT_OFFERED "LF0205" "Planned failover is not offered", "The source's adapter cannot shut a machine down and send its last changes.", "Fail over unplanned.";
+    NO_POINT "LF0206" "No recovery point", "The item has no point at the target that a machine could be made from.", "Wait for the first replication cycle (`landfall item points ITEM`), or look at `landfall item show ITEM` for why replication does not work.";
+    PREFLIGHT_REFUSED "LF0207" "Preflight found errors", "At least one finding of severity error stands against the operation. All findings are listed together.", "Mend each as its cure says and ask again.";
+    NOT_CONFIRMED "LF0208" "A real failover was not confirmed", "A real failover wants the name of the plan or machine typed, so that nobody starts one by habit.", "Repeat it with `--confirm NAME`. A test failover asks for nothing.";
+    UNKNOWN_SUBJECT "LF0209" "No such plan or item", "The request names a plan or item that the daemon does not have.", "`landfall plan list` and `landfall item list` show what there is.";
+    CHOICE_REFUSED "LF0210" "This choice of point is not possible here", "A planned failover goes to the data of its own last synchronisation; a choice that needs a replication group needs one in the plan.", "Leave the choice out, or fail over unplanned.";
+    UNKNOWN_SITE "LF0211" "Unknown site", "The inventory names a site that the daemon's configuration does not have.", "Add `[sites.NAME]` to the daemon's configuration, or correct the inventory.";
+    STALE_INVENTORY "LF0212" "The source could not be listed", "The source site does not answer, so the inventory that it gave last is used, with its age.", "Nothing to do for an unplanned failover. A planned one needs the source.";
+    NEVER_TESTED "LF0213" "The plan was never tested", "No test failover of this plan has succeeded since its plan, inventory or plugins changed.", "Run `landfall failover PLAN --kind test` when there is time; the failover goes on.";
+    SAME_REQUEST "LF0214" "The idempotency key was used for another request", "A request under this key was answered before, and this one is different.", "Use a new key for a new request.";
+    NOTHING_TO_DO "LF0215" "Nothing to do", "None of the named machines needs the operation.", "`landfall item list` shows their states.";
+
+    IN_DOUBT "LF0301" "Nobody can tell whether a step happened", "The host stopped, or the answer was lost, after an effect that can neither be repeated nor asked for had begun.", "Find out whether it happened. If it did: `landfall job skip JOB STEP`. If it did not: `landfall job retry JOB STEP`.";
+    NOT_FENCED "LF0302" "The source is not proved off", "A machine is only activated when its source was read as off (or a person vouches for it), because two active copies destroy data.", "Make sure the source is off, then `landfall job retry JOB STEP` to look again, or `landfall job attest JOB STEP --why REASON` to vouch for it.";
+    NOT_ISOLATED "LF0303" "The test network is not proved isolated", "A test machine is only started when the adapter proved that its networks reach nothing else.", "Correct the test network in the inventory or plan, clean up, and test again.";
+    TIMED_OUT "LF0304" "A step took too long", "The step was not over within its time.", "Look at the far side. `landfall job retry JOB STEP` goes on: under the same key, so that nothing happens twice.";
+    DIGEST_MISSING "LF0305" "A pinned plugin version is gone", "The job was started with a plugin version that the content store no longer has.", "Put the version back into the plugin directory, or `landfall job abandon JOB`.";
+    SKIP_REFUSED "LF0306" "This step cannot be skipped", "Proofs cannot be skipped, and neither can steps that are neither stuck nor failed.", "`landfall job show JOB` lists the steps that can.";
+    UNKNOWN_JOB "LF0307" "No such job or step", "The id names nothing.", "`landfall job list` and `landfall job show JOB` list ids.";
+    JOB_OVER "LF0308" "The job is over", "A succeeded or abandoned job is final, and a failed one can no longer be reopened once another job has touched one of its items.", "Ask for the operation again as a new job.";
+    NO_POINT_CHOSEN "LF0309" "The policy chose no point", "The recovery-point policy failed, or its answer does not fit the points there are.", "Read the policy's message. Another choice may do: `landfall failover PLAN --point CHOICE`.";
+    BAD_OUTPUT "LF0310" "A plugin's answer lacks something", "The adapter said that a step is done but did not return what the contract asks for.", "Report it to the plugin's author: the contract lists the outputs of every operation.";
+
+    PLUGIN_LOAD "LF0401" "A plugin does not load", "The directory, manifest or component is not what a plugin must be; the message says what.", "Rebuild it with `landfall plugin build`. The version that served before keeps serving.";
+    PLUGIN_GRANT "LF0402" "A capability was not granted", "The plugin uses an interface or address that the operator's configuration does not grant, or its manifest does not request.", "If it should have it, add the line that the message prints to the daemon's configuration.";
+    PLUGIN_TRAP "LF0403" "A plugin crashed", "The plugin trapped: a panic, or a fault in its code. Its instance was thrown away.", "The log has the plugin's own words. Whether the effect happened is treated as unknown.";
+    PLUGIN_CPU "LF0404" "A plugin used too much processor time", "The call used more than its processor budget.", "A loop in the plugin, or a limit that is too low for it.";
+    PLUGIN_WALL "LF0405" "A plugin call took too long", "The call did not return within its wall-clock limit; mostly the far side did not answer.", "Look at the site. Whether the effect happened is treated as unknown until probed.";
+    PLUGIN_MEMORY "LF0406" "A plugin used too much memory", "All its memories and tables together passed the limit.", "Raise the limit for it, or mend the plugin.";
+    PLUGIN_HOST "LF0407" "The plugin runtime failed", "The call could not be made or finished for a reason of the host's own.", "See the message; retrying is safe.";
+
+    UNREACHABLE "LF0501" "The daemon does not answer", "Nothing listens at the address, or something else does.", "Start it with `landfall daemon run`, or give `--server` and `--token-file`.";
+    NOT_AUTHORISED "LF0502" "Not authorised", "The token is missing or wrong, or the request came from another host or origin.", "The daemon writes its token to the file that its log names at start; `--token-file` points the CLI at it.";
+    BAD_REQUEST "LF0503" "The request cannot be read", "The body is not what this call takes.", "See /openapi.json.";
+    CONFIGURATION "LF0504" "The daemon's configuration is not valid", "A key or value in the TOML file does not fit; the message has the place.", "See docs/configuration.md.";
+    DATA_DIRECTORY "LF0505" "The data directory cannot be used", "Another daemon uses it, it is not writable, or others may read it.", "One daemon per data directory; it must belong to the daemon's user with mode 0700.";
+    STORE "LF0506" "The journal cannot be written or read", "The disk is full or failing, or the file was changed by something else. The daemon stops rather than go on unrecorded.", "Mend the disk and start the daemon: it goes on where it was.";
+    INTERNAL "LF0599" "Internal error", "A fault in Landfall itself.", "Please report it with the log.";
+}
+
+/// The page of a code, whatever the case of its letters.
+pub fn explain(code: &str) -> Option<&'static Page> {
+    PAGES.iter().find(|page| page.code.eq_ignore_ascii_case(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_in_order() {
+        assert!(PAGES.windows(2).all(|pair| pair[0].code < pair[1].code));
+        assert_eq!(explain("lf0301").map(|page| page.code), Some(IN_DOUBT));
+    }
+}

@@ -1,0 +1,329 @@
+//! The inventory: which machines are protected, from where to where, and how often.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::read::{At, Span, check_name, from_yaml};
+use crate::codes;
+use crate::diagnostic::{Diagnostic, suggest};
+use crate::words::{Millis, Pairs};
+
+/// What the inventory says, checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Inventory {
+    /// Protected items by name.
+    pub items: BTreeMap<String, Item>,
+    /// Replication groups by name.
+    pub replication_groups: BTreeMap<String, ReplicationGroup>,
+}
+
+/// A machine protected from one site to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Item {
+    /// The host's name for it; stable for life.
+    pub name: String,
+    /// Site and reference of the machine at home.
+    pub source: Side,
+    /// The site that it is protected to.
+    pub target_site: String,
+    /// Which network each interface gets there.
+    pub networks: Vec<NetworkMapping>,
+    /// How often it is replicated and what is kept.
+    pub replication: Replication,
+    /// The group whose members share their points.
+    pub replication_group: Option<String>,
+    /// Handed to runbooks with the machine.
+    pub params: Pairs,
+}
+
+/// A machine at a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Side {
+    /// The site's name in the daemon's configuration.
+    pub site: String,
+    /// The site's own reference.
+    pub machine: String,
+}
+
+/// One interface's networks at the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NetworkMapping {
+    /// The interface's id at the source.
+    pub nic: String,
+    /// The network after a real failover.
+    pub production: String,
+    /// The isolated network in a test failover.
+    pub test: String,
+    /// Fixed addresses, if it does not get them from the network.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+}
+
+/// How often an item is replicated and what is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Replication {
+    /// Target for the age of the newest received data.
+    pub rpo_ms: Millis,
+    /// Received data is made into a recovery point this often.
+    pub points_every_ms: Millis,
+    /// Every so often a point is application-consistent; none: never.
+    pub app_consistent_every_ms: Option<Millis>,
+    /// Points older than this may go.
+    pub retention_ms: Millis,
+}
+
+/// Items that are replicated together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReplicationGroup {
+    /// All members are snapshotted at one barrier and share their points.
+    pub multi_vm_consistency: bool,
+    /// Names of its items.
+    pub members: Vec<String>,
+}
+
+/// An inventory file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(title = "Landfall inventory")]
+pub(super) struct Document {
+    /// Used for every item that does not say otherwise.
+    #[serde(default)]
+    defaults: Defaults,
+    /// Items that are replicated together.
+    #[serde(default)]
+    replication_groups: Vec<GroupEntry>,
+    /// The protected machines.
+    items: Vec<ItemEntry>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Defaults {
+    source_site: Option<String>,
+    target_site: Option<String>,
+    #[serde(default)]
+    networks: Vec<NetworkMapping>,
+    #[serde(default)]
+    replication: ReplicationEntry,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct GroupEntry {
+    name: At<String>,
+    /// One barrier for all members, and common points.
+    #[serde(default)]
+    multi_vm_consistency: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ItemEntry {
+    name: At<String>,
+    /// Where it runs now.
+    source: SourceEntry,
+    /// Site it is protected to.
+    target: Option<TargetEntry>,
+    networks: Option<Vec<NetworkMapping>>,
+    #[serde(default)]
+    replication: ReplicationEntry,
+    replication_group: Option<At<String>>,
+    #[serde(default)]
+    params: Pairs,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct SourceEntry {
+    site: Option<String>,
+    /// The site's own reference of the machine.
+    machine: At<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct TargetEntry {
+    site: String,
+}
+
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ReplicationEntry {
+    /// Target for the age of the newest received data (default 1m).
+    rpo: Option<Span>,
+    /// Make a recovery point this often (default: with every transfer).
+    points_every: Option<Span>,
+    /// Make an application-consistent point this often (default: never).
+    app_consistent_every: Option<Span>,
+    /// Keep points this long (default 24h).
+    retention: Option<Span>,
+}
+
+/// One minute: what array and hypervisor replication reaches without tuning.
+const RPO_DEFAULT_MS: Millis = 60_000;
+/// One day: long enough to go back before yesterday's mistake.
+const RETENTION_DEFAULT_MS: Millis = 24 * 3_600_000;
+
+pub(super) fn read(text: &str) -> Result<Inventory, Vec<Diagnostic>> {
+    let document: Document = from_yaml(text).map_err(|diagnostic| vec![diagnostic])?;
+    let mut found = Vec::new();
+    let mut inventory = Inventory::default();
+    for entry in &document.replication_groups {
+        check_name(&entry.name, "replication group", &mut found);
+        let group = ReplicationGroup {
+            multi_vm_consistency: entry.multi_vm_consistency,
+            members: Vec::new(),
+        };
+        if inventory
+            .replication_groups
+            .insert(entry.name.value.clone(), group)
+            .is_some()
+        {
+            found.push(twice(&entry.name, "replication group"));
+        }
+    }
+    let mut sources = BTreeSet::new();
+    for entry in &document.items {
+        let Some(item) = resolve(entry, &document.defaults, &mut inventory.replication_groups, &mut found) else {
+            continue;
+        };
+        if !sources.insert((item.source.site.clone(), item.source.machine.clone())) {
+            found.push(Diagnostic::at(
+                entry.source.machine.place,
+                codes::DUPLICATE,
+                format!(
+                    "machine `{}` of site `{}` is protected twice",
+                    item.source.machine, item.source.site
+                ),
+                "one machine is one item; remove the second",
+            ));
+        }
+        if inventory.items.insert(item.name.clone(), item).is_some() {
+            found.push(twice(&entry.name, "item"));
+        }
+    }
+    check_groups(&document, &inventory, &mut found);
+    if found.is_empty() { Ok(inventory) } else { Err(found) }
+}
+
+fn twice(name: &At<String>, what: &str) -> Diagnostic {
+    Diagnostic::at(
+        name.place,
+        codes::DUPLICATE,
+        format!("{what} `{}` stands here a second time", name.value),
+        "remove one, or rename it",
+    )
+}
+
+fn resolve(
+    entry: &ItemEntry,
+    defaults: &Defaults,
+    groups: &mut BTreeMap<String, ReplicationGroup>,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Item> {
+    check_name(&entry.name, "item", found);
+    if let Some(group) = &entry.replication_group {
+        if let Some(known) = groups.get_mut(&group.value) {
+            known.members.push(entry.name.value.clone());
+        } else {
+            found.push(Diagnostic::at(
+                group.place,
+                codes::UNKNOWN_GROUP,
+                format!("unknown replication group `{}`", group.value),
+                suggest(&group.value, groups.keys().map(String::as_str)),
+            ));
+        }
+    }
+    let source_site = entry.source.site.clone().or_else(|| defaults.source_site.clone());
+    let target_site = entry
+        .target
+        .as_ref()
+        .map(|target| target.site.clone())
+        .or_else(|| defaults.target_site.clone());
+    let (Some(source_site), Some(target_site)) = (source_site, target_site) else {
+        found.push(Diagnostic::at(
+            entry.name.place,
+            codes::MISSING_KEY,
+            format!("item `{}` has no source or target site", entry.name.value),
+            "give `source.site` and `target.site`, or `defaults.source-site` and `defaults.target-site`",
+        ));
+        return None;
+    };
+    if source_site == target_site {
+        found.push(Diagnostic::at(
+            entry.name.place,
+            codes::WRONG_VALUE,
+            format!(
+                "item `{}` is protected from `{source_site}` to itself",
+                entry.name.value
+            ),
+            "name another target site",
+        ));
+    }
+    Some(Item {
+        name: entry.name.value.clone(),
+        source: Side {
+            site: source_site,
+            machine: entry.source.machine.value.clone(),
+        },
+        target_site,
+        networks: entry.networks.clone().unwrap_or_else(|| defaults.networks.clone()),
+        replication: merge(&entry.replication, &defaults.replication),
+        replication_group: entry.replication_group.as_ref().map(|group| group.value.clone()),
+        params: entry.params.clone(),
+    })
+}
+
+fn merge(own: &ReplicationEntry, defaults: &ReplicationEntry) -> Replication {
+    let pick = |own: Option<Span>, default: Option<Span>| own.or(default).map(Span::millis);
+    let rpo_ms = pick(own.rpo, defaults.rpo).unwrap_or(RPO_DEFAULT_MS);
+    Replication {
+        rpo_ms,
+        points_every_ms: pick(own.points_every, defaults.points_every).unwrap_or(rpo_ms),
+        app_consistent_every_ms: pick(own.app_consistent_every, defaults.app_consistent_every),
+        retention_ms: pick(own.retention, defaults.retention).unwrap_or(RETENTION_DEFAULT_MS),
+    }
+}
+
+/// Members of a group share one barrier and one cursor, so they must share sites and rhythm.
+fn check_groups(document: &Document, inventory: &Inventory, found: &mut Vec<Diagnostic>) {
+    for entry in &document.replication_groups {
+        let Some(group) = inventory.replication_groups.get(&entry.name.value) else {
+            continue;
+        };
+        let mut members = group.members.iter().filter_map(|name| inventory.items.get(name));
+        let Some(first) = members.next() else {
+            found.push(Diagnostic::at(
+                entry.name.place,
+                codes::EMPTY_GROUP,
+                format!("replication group `{}` has no members", entry.name.value),
+                "give an item `replication-group`, or remove the group",
+            ));
+            continue;
+        };
+        let differs = members.find(|item| {
+            item.source.site != first.source.site
+                || item.target_site != first.target_site
+                || item.replication != first.replication
+        });
+        if let Some(other) = differs {
+            found.push(Diagnostic::at(
+                entry.name.place,
+                codes::WRONG_VALUE,
+                format!(
+                    "`{}` and `{}` of replication group `{}` differ in sites or replication",
+                    first.name, other.name, entry.name.value
+                ),
+                "members are snapshotted together: give them the same sites and the same `replication`",
+            ));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What to do next: decisions from a folded job and the time, nothing else.
+//!
+//! The daemon carries decisions out and feeds back what happened; the simulation does the same with invented times.
+//! After a crash [`resume`] says, for every step that was under way, what the step protocol demands.
+
+use std::collections::BTreeMap;
+
+use crate::codes;
+use crate::event::{Event, Outcome};
+use crate::graph::{StepIndex, StepKind};
+use crate::job::{Job, Status, Stopping};
+use crate::proof::{FenceProof, ProofProblem};
+use crate::words::{EffectClass, Millis};
+
+/// How many operations may be under way at once, by site or runbook.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// For those not named.
+    pub default: usize,
+    /// By name.
+    pub by_name: BTreeMap<String, usize>,
+}
+
+impl Limits {
+    fn of(&self, name: &str) -> usize {
+        self.by_name.get(name).copied().unwrap_or(self.default)
+    }
+}
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Write this step's INTENT, then have its effect.
+    Begin {
+        /// Which step.
+        step: StepIndex,
+        /// Number of this try.
+        attempt: u32,
+        /// Number of its key.
+        generation: u32,
+    },
+    /// Nothing runs and nothing will.
+    End {
+        /// How it went.
+        outcome: Outcome,
+        /// In a sentence.
+        reason: String,
+    },
+}
+
+/// Decisions, and when to ask again if nothing happens before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In this order.
+    pub next: Vec<Next>,
+    /// Host time.
+    pub wake_at: Option<Millis>,
+}
+
+/// Decides what comes next.
+pub fn decide(job: &Job, now: Millis, limits: &Limits) -> Plan {
+    let mut plan = Plan::default();
+    if job.outcome.is_some() {
+        return plan;
+    }
+    if job.stopping.is_none() {
+        begin(job, now, limits, &mut plan);
+    }
+    let idle = plan.next.is_empty() && job.running().next().is_none();
+    let waits = job.stopping.is_none() && job.backing_off().next().is_some();
+    // A stuck step keeps the job open, but not one that a person cancelled.
+    let stuck = job.stuck().next().is_some() && job.stopping != Some(Stopping::Cancelled);
+    if idle && !waits && !stuck {
+        plan.next.push(end(job));
+    }
+    plan
+}
+
+fn begin(job: &Job, now: Millis, limits: &Limits, plan: &mut Plan) {
+    let mut in_flight: BTreeMap<&str, usize> = BTreeMap::new();
+    for index in job.running() {
+        if let Some(name) = job.graph().steps.get(index).and_then(|step| step.calls.as_deref()) {
+            *in_flight.entry(name).or_default() += 1;
+        }
+    }
+    let due = |index: &StepIndex| match job.steps.get(*index).map(|state| &state.status) {
+        Some(Status::Backoff { until }) => *until <= now,
+        _ => false,
+    };
+    let again: Vec<StepIndex> = job.backing_off().filter(due).collect();
+    for index in again.into_iter().chain(job.ready()) {
+        // A proof that has grown old is made anew before the machine is activated.
+        let index = stale_proof(job, index, now).unwrap_or(index);
+        let Some((step, state)) = job.step(index) else { continue };
+        if let Some(name) = step.calls.as_deref() {
+            let count = in_flight.entry(name).or_default();
+            if *count >= limits.of(name) {
+                continue;
+            }
+            *count += 1;
+        }
+        plan.next.push(Next::Begin {
+            step: index,
+            attempt: state.attempt + 1,
+            generation: state.generation,
+        });
+    }
+    plan.wake_at = job
+        .backing_off()
+        .filter_map(|index| match job.steps.get(index).map(|state| &state.status) {
+            Some(Status::Backoff { until }) if *until > now => Some(*until),
+            _ => None,
+        })
+        .min();
+}
+
+/// The fence step to repeat before this start, if its proof is too old.
+fn stale_proof(job: &Job, start: StepIndex, now: Millis) -> Option<StepIndex> {
+    let (step, _) = job.step(start)?;
+    if step.kind != StepKind::Start {
+        return None;
+    }
+    let (fence, state) = step.after.iter().find_map(|edge| {
+        let (before, state) = job.step(edge.step)?;
+        matches!(before.kind, StepKind::Fence | StepKind::ProveIsolation).then_some((edge.step, state))
+    })?;
+    let observed: Millis = state.outputs.get(OBSERVED_AT)?.parse().ok()?;
+    let attested = state
+        .outputs
+        .get(PROOF)
+        .and_then(|text| serde_json::from_str::<FenceProof>(text).ok());
+    let age_max = job.frozen.fence_max_age_ms;
+    let too_old = match attested {
+        Some(proof) => proof.check(&proof.site, &proof.machine, now, age_max) == Err(ProofProblem::Stale),
+        None => now.saturating_sub(observed) > age_max,
+    };
+    too_old.then_some(fence)
+}
+
+/// Output of a fence or isolation step: when it was observed.
+pub const OBSERVED_AT: &str = "observed-at";
+/// Output of a fence or isolation step: the whole proof as JSON.
+pub const PROOF: &str = "proof";
+
+fn end(job: &Job) -> Next {
+    let bad: Vec<&str> = job
+        .steps
+        .iter()
+        .zip(&job.graph().steps)
+        .filter(|(state, _)| {
+            matches!(
+                state.status,
+                Status::Failed | Status::Stuck { .. } | Status::Skipped { goes_on: false }
+            )
+        })
+        .map(|(_, step)| step.id.as_str())
+        .collect();
+    let named = || match bad.as_slice() {
+        [] => "nothing had failed".to_owned(),
+        [one] => format!("step {one}"),
+        [one, rest @ ..] => format!("step {one} and {} more", rest.len()),
+    };
+    let (outcome, reason) = match (job.stopping, bad.is_empty()) {
+        (Some(Stopping::Cancelled), _) => (Outcome::Cancelled, format!("cancelled; {}", named())),
+        (Some(Stopping::Error), _) => (Outcome::Failed, format!("stopped at the first error: {}", named())),
+        (None, false) => (
+            Outcome::CompletedWithErrors,
+            format!("ran to its end; failed: {}", named()),
+        ),
+        (None, true) => (Outcome::Succeeded, "all steps succeeded".to_owned()),
+    };
+    Next::End { outcome, reason }
+}
+
+/// What the step protocol demands of a step that was under way when the host died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resumption {
+    /// The far side works on it: poll this handle.
+    Attach {
+        /// Which step.
+        step: StepIndex,
+        /// The durable handle.
+        handle: String,
+    },
+    /// Send it again under the same key: the far side makes one effect of both.
+    Resend {
+        /// Which step.
+        step: StepIndex,
+    },
+    /// Ask the far side by key.
+    Probe {
+        /// Which step.
+        step: StepIndex,
+    },
+    /// Nobody can tell; a person decides.
+    Ask {
+        /// Which step.
+        step: StepIndex,
+        /// The event to record.
+        event: Event,
+    },
+}
+
+/// The resumptions of all steps that have an INTENT and no OUTCOME.
+pub fn resume(job: &Job) -> Vec<Resumption> {
+    job.running().filter_map(|index| resumption(job, index)).collect()
+}
+
+fn resumption(job: &Job, index: StepIndex) -> Option<Resumption> {
+    let (step, state) = job.step(index)?;
+    if let Status::Running { handle: Some(handle) } = &state.status {
+        return Some(Resumption::Attach {
+            step: index,
+            handle: handle.clone(),
+        });
+    }
+    Some(match step.effect.class {
+        EffectClass::Read | EffectClass::Idempotent | EffectClass::Keyed => Resumption::Resend { step: index },
+        EffectClass::Probeable => Resumption::Probe { step: index },
+        EffectClass::OneShot => Resumption::Ask {
+            step: index,
+            event: in_doubt(index, &step.id, &job.frozen.job),
+        },
+    })
+}
+
+/// The event for an effect of which nobody can say whether it happened.
+pub fn in_doubt(step: StepIndex, id: &str, job: &str) -> Event {
+    Event::Stuck {
+        step,
+        code: codes::IN_DOUBT.to_owned(),
+        reason: format!(
+            "the host stopped after it had begun `{id}`, which cannot be repeated or asked for; find out whether it \
+             happened, then `landfall job skip {job} {id}` if it did, or `landfall job retry {job} {id}` if it did not"
+        ),
+    }
+}

@@ -1,0 +1,184 @@
+//! The frozen graph of a job: every step that will run, with its order, visible before anything starts.
+//!
+//! Steps refer to each other by index, and edges say how much of an outcome they need, because "machine X was
+//! created" and "the group before is over, however it went" are different promises.
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::{EffectFacts, Millis};
+
+/// Index of a step in its graph.
+pub type StepIndex = usize;
+
+/// All steps of a job, in an order in which every step stands behind those it waits for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Graph {
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Step {
+    /// Readable and unique in the job: `create/hr-db-1`.
+    pub id: String,
+    /// What it does.
+    pub kind: StepKind,
+    /// Which of the three stages that people watch it belongs to (F26).
+    pub stage: Stage,
+    /// The site or runbook that is called; none: the host alone.
+    pub calls: Option<String>,
+    /// The plan's group, where it belongs to one.
+    pub group: Option<String>,
+    /// The items it is about.
+    pub items: Vec<String>,
+    /// What it waits for.
+    pub after: Vec<Edge>,
+    /// What may be assumed about its effect after a crash.
+    pub effect: EffectFacts,
+    /// Tries after the first, for failures that may pass.
+    pub retries: u32,
+    /// For the whole step, polls and retries included.
+    pub timeout_ms: Millis,
+    /// A failure ends the job: nothing new is started.
+    pub stops_job: bool,
+}
+
+/// One thing that a step waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Edge {
+    /// The step waited for.
+    pub step: StepIndex,
+    /// What of it.
+    pub wait: Wait,
+}
+
+/// How much of an outcome an edge needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wait {
+    /// It succeeded; if it cannot any more, neither will this step run.
+    Success,
+    /// It is over, however it went; while it is stuck, this waits.
+    End,
+    /// It is over, or stuck: a machine in trouble does not hold the others (design: a branch).
+    Pass,
+}
+
+/// The stages of a machine's failover that people watch (F26).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Prerequisites check.
+    Prerequisites,
+    /// Data is processed and made ready.
+    Failover,
+    /// The machine is created and started.
+    Start,
+    /// Runbooks.
+    Actions,
+    /// Everything after: cleanup, commit.
+    Finish,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "step")]
+pub enum StepKind {
+    /// Preflight again, now that the job holds the item.
+    Check,
+    /// A runbook; the index is into the plan's actions.
+    Action {
+        /// The action's name.
+        action: String,
+        /// `before` or `after`.
+        phase: String,
+    },
+    /// Shut down the source machine.
+    Shutdown,
+    /// Keep the source machine from starting by itself.
+    Hold,
+    /// Move the last changes: one replication cycle.
+    Sync,
+    /// Make pending data a recovery point.
+    Process,
+    /// Ask the policy which point; one step for a replication group or a lone item.
+    Choose,
+    /// Prove that the networks of a test are isolated.
+    ProveIsolation,
+    /// Create the machine from its point, powered off.
+    Create,
+    /// A step that preflight asked for (F28).
+    BootPrepare {
+        /// The adapter's id of the extra step.
+        extra: String,
+        /// Why this machine needs it.
+        reason: String,
+    },
+    /// Prove that the source is off.
+    Fence,
+    /// Start the created machine.
+    Start,
+    /// Stop a machine that a test or a failed failover left.
+    Stop,
+    /// Delete it.
+    Delete,
+    /// Make a replica at the target.
+    PrepareReplica,
+    /// The first full copy.
+    Seed,
+    /// From here on the points count as deleted.
+    DoomPoints,
+    /// Delete them.
+    DeletePoints,
+    /// A point in the order; nothing happens.
+    Milestone,
+}
+
+impl StepKind {
+    /// What a person's `job skip` of this step means.
+    pub fn skip(&self) -> Skip {
+        match self {
+            // Without its proof no machine is activated, whoever asks (X03).
+            Self::Fence | Self::ProveIsolation => Skip::Refused,
+            Self::Action { .. } | Self::Shutdown | Self::Hold | Self::Milestone | Self::Stop => Skip::GoesOn,
+            _ => Skip::LeavesOut,
+        }
+    }
+
+    /// Part of the host's bookkeeping, not of what people watch.
+    pub fn is_milestone(&self) -> bool {
+        matches!(self, Self::Milestone)
+    }
+}
+
+/// What skipping a step means for those that need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// They run as if it had succeeded.
+    GoesOn,
+    /// They are left out too.
+    LeavesOut,
+    /// It cannot be skipped.
+    Refused,
+}
+
+impl Graph {
+    /// The index of a step by its id.
+    pub fn find(&self, id: &str) -> Option<StepIndex> {
+        self.steps.iter().position(|step| step.id == id)
+    }
+
+    /// Adds a step and gives its index.
+    pub(crate) fn add(&mut self, step: Step) -> StepIndex {
+        debug_assert!(
+            step.after.iter().all(|edge| edge.step < self.steps.len()),
+            "edges point backwards"
+        );
+        self.steps.push(step);
+        self.steps.len() - 1
+    }
+}

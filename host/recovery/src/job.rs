@@ -1,0 +1,541 @@
+//! A job's status as a fold over its journal.
+//!
+//! [`Job::apply`] is one exhaustive match and the only thing that changes a status; the running daemon, a restart, a
+//! replay and the simulation all use it. Waiting is kept as a count of unsatisfied edges per step, so that folding a
+//! job of 100,000 steps costs its edges once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::event::{Decision, Event, Outcome, Record, StepResult};
+use crate::freeze::Frozen;
+use crate::graph::{Graph, Skip, Step, StepIndex, Wait};
+use crate::words::{Failure, Millis, Pairs};
+
+/// Where a step stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Not begun.
+    Pending,
+    /// An INTENT is durable and no OUTCOME yet.
+    Running {
+        /// The far side's handle, once durable.
+        handle: Option<String>,
+    },
+    /// Failed in a way that may pass; tried again at a time.
+    Backoff {
+        /// Host time of the next try.
+        until: Millis,
+    },
+    /// A person is needed.
+    Stuck {
+        /// Stable code.
+        code: String,
+        /// For the person.
+        reason: String,
+    },
+    /// It happened.
+    Done,
+    /// Not needed, or a person went past it.
+    Skipped {
+        /// Those that need it run all the same.
+        goes_on: bool,
+    },
+    /// It failed for good.
+    Failed,
+    /// Something that it needs did not happen.
+    NotRun,
+}
+
+impl Status {
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Done | Self::Skipped { .. } | Self::Failed | Self::NotRun)
+    }
+}
+
+/// What the fold knows of a step.
+#[derive(Debug, Clone)]
+pub struct StepState {
+    /// Where it stands.
+    pub status: Status,
+    /// Tries so far.
+    pub attempt: u32,
+    /// Tries before a person last said `retry`.
+    attempts_before: u32,
+    /// Counts the keys.
+    pub generation: u32,
+    /// When the first try of this round began.
+    pub begun_at: Option<Millis>,
+    /// When it was over.
+    pub ended_at: Option<Millis>,
+    /// What came of it.
+    pub outputs: Pairs,
+    /// Why the last try failed.
+    pub failure: Option<Failure>,
+    /// Edges that are not satisfied.
+    waiting: u32,
+    /// Steps before it in its chain that need a person.
+    held: u32,
+    /// As those that wait for it last saw it.
+    view: View,
+}
+
+/// A job as the journal tells it.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What it was started with.
+    pub frozen: Arc<Frozen>,
+    /// One for every step of the graph.
+    pub steps: Vec<StepState>,
+    /// Set when the job ended.
+    pub outcome: Option<(Outcome, String)>,
+    /// When it started and ended.
+    pub started_at: Millis,
+    /// None while it runs.
+    pub ended_at: Option<Millis>,
+    /// An error or a person stopped it: nothing new is started.
+    pub stopping: Option<Stopping>,
+    ready: BTreeSet<StepIndex>,
+    /// Steps whose outcome is outstanding.
+    running: BTreeSet<StepIndex>,
+    backoff: BTreeSet<StepIndex>,
+    stuck: BTreeSet<StepIndex>,
+    /// Index of the edges in the other direction.
+    dependents: Arc<Vec<Vec<(StepIndex, Wait)>>>,
+}
+
+/// Why nothing new is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopping {
+    /// A step failed whose failure stops the job.
+    Error,
+    /// A person cancelled.
+    Cancelled,
+}
+
+/// The first retry comes after a second, so that a blip costs little.
+const BACKOFF_FIRST_MS: Millis = 1_000;
+/// Later ones at most this far apart, so that a site that comes back is noticed.
+const BACKOFF_MAX_MS: Millis = 30_000;
+
+impl Job {
+    /// A job of which nothing is known but what it was started with.
+    pub fn new(frozen: Arc<Frozen>, at: Millis) -> Self {
+        let graph = &frozen.graph;
+        let mut dependents = vec![Vec::new(); graph.steps.len()];
+        for (index, step) in graph.steps.iter().enumerate() {
+            for edge in &step.after {
+                if let Some(list) = dependents.get_mut(edge.step) {
+                    list.push((index, edge.wait));
+                }
+            }
+        }
+        let steps = graph.steps.iter().map(|_| StepState::new()).collect();
+        let mut job = Self {
+            frozen,
+            steps,
+            outcome: None,
+            started_at: at,
+            ended_at: None,
+            stopping: None,
+            ready: BTreeSet::new(),
+            running: BTreeSet::new(),
+            backoff: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            dependents: Arc::new(dependents),
+        };
+        job.recount(at);
+        job
+    }
+
+    /// The job after its whole journal.
+    pub fn fold<'a>(frozen: Arc<Frozen>, records: impl IntoIterator<Item = &'a Record>) -> Self {
+        let mut records = records.into_iter().peekable();
+        let at = records.peek().map_or(0, |record| record.at);
+        let mut job = Self::new(frozen, at);
+        for record in records {
+            job.apply(record.at, &record.event);
+        }
+        job
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.frozen.graph
+    }
+
+    /// A step of the graph with its state.
+    pub fn step(&self, index: StepIndex) -> Option<(&Step, &StepState)> {
+        Some((self.frozen.graph.steps.get(index)?, self.steps.get(index)?))
+    }
+
+    /// Steps that could begin, lowest first.
+    pub fn ready(&self) -> impl Iterator<Item = StepIndex> + '_ {
+        self.ready.iter().copied()
+    }
+
+    /// Steps whose outcome is outstanding.
+    pub fn running(&self) -> impl Iterator<Item = StepIndex> + '_ {
+        self.running.iter().copied()
+    }
+
+    /// Steps that wait for another try.
+    pub fn backing_off(&self) -> impl Iterator<Item = StepIndex> + '_ {
+        self.backoff.iter().copied()
+    }
+
+    /// Steps that need a person.
+    pub fn stuck(&self) -> impl Iterator<Item = StepIndex> + '_ {
+        self.stuck.iter().copied()
+    }
+
+    /// The key of a step's generation: the same for every attempt.
+    pub fn key(&self, step: StepIndex, generation: u32) -> String {
+        let id = self.frozen.graph.steps.get(step).map_or("", |step| step.id.as_str());
+        format!("{}/{}/{id}/{generation}", self.frozen.installation, self.frozen.job)
+    }
+
+    /// Folds one record.
+    pub fn apply(&mut self, at: Millis, event: &Event) {
+        match event {
+            Event::Started { .. } => self.started_at = at,
+            Event::Intent {
+                step,
+                attempt,
+                generation,
+                ..
+            } => {
+                if let Some(state) = self.steps.get_mut(*step) {
+                    state.attempt = *attempt;
+                    state.generation = *generation;
+                    state.begun_at.get_or_insert(at);
+                    state.ended_at = None;
+                }
+                self.set(*step, Status::Running { handle: None }, at);
+            }
+            Event::Handle { step, handle } => self.set(
+                *step,
+                Status::Running {
+                    handle: Some(handle.clone()),
+                },
+                at,
+            ),
+            Event::Outcome { step, result } => self.outcome(*step, result, at),
+            Event::Stuck { step, code, reason } => {
+                self.set(
+                    *step,
+                    Status::Stuck {
+                        code: code.clone(),
+                        reason: reason.clone(),
+                    },
+                    at,
+                );
+            }
+            Event::Operator { decision, .. } => self.decide(decision, at),
+            Event::Ended { outcome, reason } => {
+                self.outcome = Some((*outcome, reason.clone()));
+                self.ended_at = Some(at);
+            }
+        }
+    }
+
+    fn outcome(&mut self, index: StepIndex, result: &StepResult, at: Millis) {
+        let (status, stops) = {
+            let Some(step) = self.frozen.graph.steps.get(index) else {
+                return;
+            };
+            let Some(state) = self.steps.get_mut(index) else { return };
+            match result {
+                StepResult::Done { outputs } => {
+                    state.outputs.clone_from(outputs);
+                    state.failure = None;
+                    (Status::Done, false)
+                }
+                StepResult::Skipped { reason } => {
+                    state.outputs.insert("skipped".to_owned(), reason.clone());
+                    (Status::Skipped { goes_on: true }, false)
+                }
+                StepResult::Failed { failure } => {
+                    state.failure = Some(failure.clone());
+                    let status = state.after_failure(step, failure, at);
+                    let stops = status == Status::Failed && step.stops_job;
+                    (status, stops)
+                }
+            }
+        };
+        self.set(index, status, at);
+        if stops && self.stopping.is_none() {
+            self.stopping = Some(Stopping::Error);
+        }
+    }
+
+    fn decide(&mut self, decision: &Decision, at: Millis) {
+        match decision {
+            Decision::Retry { steps } => {
+                self.outcome = None;
+                self.ended_at = None;
+                self.stopping = None;
+                for index in steps {
+                    self.reopen(*index);
+                }
+                self.recount(at);
+            }
+            Decision::Skip { step, .. } => {
+                let skip = self.frozen.graph.steps.get(*step).map(|step| step.kind.skip());
+                self.outcome = None;
+                self.ended_at = None;
+                if self.stopping == Some(Stopping::Error) {
+                    self.stopping = None;
+                }
+                if let Some(state) = self.steps.get_mut(*step) {
+                    state.status = Status::Skipped {
+                        goes_on: skip == Some(Skip::GoesOn),
+                    };
+                    state.ended_at = Some(at);
+                }
+                self.recount(at);
+            }
+            // The proof itself arrives as the step's outcome, in the same commit.
+            Decision::Attest { .. } => {}
+            Decision::Cancel { .. } => self.stopping = Some(Stopping::Cancelled),
+            Decision::Abandon { .. } => {
+                self.stopping = Some(Stopping::Cancelled);
+                let outstanding: Vec<StepIndex> = self.running.iter().chain(&self.backoff).copied().collect();
+                for index in outstanding {
+                    self.set(index, Status::NotRun, at);
+                }
+            }
+        }
+    }
+
+    fn reopen(&mut self, index: StepIndex) {
+        let one_shot = self
+            .frozen
+            .graph
+            .steps
+            .get(index)
+            .is_some_and(|step| !step.effect.class.may_repeat());
+        let Some(state) = self.steps.get_mut(index) else { return };
+        // The person has looked: what a one-shot effect did is known to them, so the next try is a new one.
+        let definite = state.failure.as_ref().is_some_and(|failure| failure.definite);
+        if state.attempt > 0 && (definite || one_shot) {
+            state.generation += 1;
+        }
+        state.attempts_before = state.attempt;
+        state.begun_at = None;
+        state.ended_at = None;
+        state.status = Status::Pending;
+    }
+
+    /// Changes one status and tells the steps that wait for it.
+    fn set(&mut self, index: StepIndex, status: Status, at: Millis) {
+        // Changes run down the graph; the list is a stack so that depth costs no recursion.
+        let mut changes = vec![(index, Some(status))];
+        let dependents = Arc::clone(&self.dependents);
+        while let Some((index, status)) = changes.pop() {
+            let Some(state) = self.steps.get_mut(index) else {
+                continue;
+            };
+            let before = state.view;
+            if let Some(status) = status {
+                if status.is_over() {
+                    state.ended_at = Some(at);
+                }
+                state.status = status;
+            }
+            let after = state.look();
+            state.view = after;
+            self.file(index);
+            if before == after {
+                continue;
+            }
+            for (dependent, wait) in dependents.get(index).into_iter().flatten() {
+                self.tell(*dependent, *wait, (before, after), &mut changes);
+            }
+        }
+    }
+
+    /// Tells one step what became of one that it waits for.
+    fn tell(
+        &mut self,
+        index: StepIndex,
+        wait: Wait,
+        (before, after): (View, View),
+        changes: &mut Vec<(StepIndex, Option<Status>)>,
+    ) {
+        let milestone = self
+            .frozen
+            .graph
+            .steps
+            .get(index)
+            .is_some_and(|step| step.kind.is_milestone());
+        let Some(state) = self.steps.get_mut(index) else { return };
+        let moved = |count: &mut u32, was: bool, is: bool| match (was, is) {
+            (false, true) => *count += 1,
+            (true, false) => *count = count.saturating_sub(1),
+            _ => {}
+        };
+        moved(&mut state.waiting, !before.satisfies(wait), !after.satisfies(wait));
+        // A barrier waits for what is stuck behind it to be settled; only a machine's own chain is held by trouble.
+        if wait != Wait::Pass && !milestone {
+            moved(&mut state.held, before.holds(), after.holds());
+        }
+        let lost = wait == Wait::Success && after.is_lost();
+        let next = match state.status {
+            Status::Pending if lost => Some(Status::NotRun),
+            Status::Pending if milestone && state.waiting == 0 => Some(Status::Done),
+            _ => None,
+        };
+        let view_changed = state.look() != state.view;
+        self.file(index);
+        if next.is_some() || view_changed {
+            changes.push((index, next));
+        }
+    }
+
+    /// Puts a step into the sets that its status belongs to.
+    fn file(&mut self, index: StepIndex) {
+        let Some(state) = self.steps.get(index) else { return };
+        let milestone = self
+            .frozen
+            .graph
+            .steps
+            .get(index)
+            .is_some_and(|step| step.kind.is_milestone());
+        let ready = state.status == Status::Pending && state.waiting == 0 && !milestone;
+        let member = |set: &mut BTreeSet<StepIndex>, is: bool| {
+            if is {
+                set.insert(index)
+            } else {
+                set.remove(&index)
+            };
+        };
+        member(&mut self.ready, ready);
+        member(&mut self.running, matches!(state.status, Status::Running { .. }));
+        member(&mut self.backoff, matches!(state.status, Status::Backoff { .. }));
+        member(&mut self.stuck, matches!(state.status, Status::Stuck { .. }));
+    }
+
+    /// Everything that is derived, from the statuses alone. Edges point backwards, so one pass in order settles which
+    /// steps were lost and which milestones are passed.
+    fn recount(&mut self, at: Millis) {
+        for index in 0..self.steps.len() {
+            let Some(step) = self.frozen.graph.steps.get(index) else {
+                continue;
+            };
+            let views = || {
+                step.after
+                    .iter()
+                    .filter_map(|edge| Some((edge.wait, &self.steps.get(edge.step)?.view)))
+            };
+            let waiting = views().filter(|(wait, view)| !view.satisfies(*wait)).count();
+            let lost = views().any(|(wait, view)| wait == Wait::Success && view.is_lost());
+            let milestone = step.kind.is_milestone();
+            let held = if milestone {
+                0
+            } else {
+                views()
+                    .filter(|(wait, view)| *wait != Wait::Pass && view.holds())
+                    .count()
+            };
+            let Some(state) = self.steps.get_mut(index) else {
+                continue;
+            };
+            state.waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+            state.held = u32::try_from(held).unwrap_or(u32::MAX);
+            if matches!(state.status, Status::Pending | Status::NotRun) || milestone {
+                state.status = match (lost, milestone && waiting == 0) {
+                    (true, _) => Status::NotRun,
+                    (false, true) => Status::Done,
+                    (false, false) => Status::Pending,
+                };
+                state.ended_at = (state.status != Status::Pending).then_some(at);
+            }
+            state.view = state.look();
+            self.file(index);
+        }
+    }
+}
+
+/// What a step's status means for those that wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// Nothing yet.
+    Open,
+    /// A person is needed, here or further up its chain.
+    Held,
+    /// It succeeded, or counts as if it had.
+    Success,
+    /// It can no longer succeed unless a person reopens it.
+    Lost,
+}
+
+impl View {
+    fn satisfies(self, wait: Wait) -> bool {
+        match wait {
+            Wait::Success => self == Self::Success,
+            Wait::End => matches!(self, Self::Success | Self::Lost),
+            Wait::Pass => self != Self::Open,
+        }
+    }
+
+    fn holds(self) -> bool {
+        self == Self::Held
+    }
+
+    fn is_lost(self) -> bool {
+        self == Self::Lost
+    }
+}
+
+impl StepState {
+    fn new() -> Self {
+        Self {
+            status: Status::Pending,
+            attempt: 0,
+            attempts_before: 0,
+            generation: 0,
+            begun_at: None,
+            ended_at: None,
+            outputs: Pairs::new(),
+            failure: None,
+            waiting: 0,
+            held: 0,
+            view: View::Open,
+        }
+    }
+
+    fn look(&self) -> View {
+        match &self.status {
+            Status::Done | Status::Skipped { goes_on: true } => View::Success,
+            Status::Failed | Status::NotRun | Status::Skipped { goes_on: false } => View::Lost,
+            Status::Stuck { .. } => View::Held,
+            Status::Pending if self.held > 0 => View::Held,
+            Status::Pending | Status::Running { .. } | Status::Backoff { .. } => View::Open,
+        }
+    }
+
+    /// What follows from a failed try; a new key only after a definite failure.
+    fn after_failure(&mut self, step: &Step, failure: &Failure, at: Millis) -> Status {
+        if !failure.definite && !step.effect.class.may_repeat() {
+            return Status::Stuck {
+                code: crate::codes::IN_DOUBT.to_owned(),
+                reason: format!("it cannot be told whether `{}` happened: {}", step.id, failure.message),
+            };
+        }
+        let tried = self.attempt.saturating_sub(self.attempts_before);
+        let over = self
+            .begun_at
+            .is_some_and(|begun| at.saturating_sub(begun) >= step.timeout_ms);
+        if !failure.retryable || tried > step.retries || over {
+            return Status::Failed;
+        }
+        if failure.definite {
+            self.generation += 1;
+        }
+        let exponent = tried.saturating_sub(1).min(5);
+        Status::Backoff {
+            until: at + (BACKOFF_FIRST_MS << exponent).min(BACKOFF_MAX_MS),
+        }
+    }
+}

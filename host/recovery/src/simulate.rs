@@ -1,0 +1,61 @@
+//! A job in virtual time: the real executor, with invented durations and no cost of its own. Its makespan is the ideal
+//! that a real run is measured against, and an estimate that a dry run can show.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use crate::event::{Event, StepResult};
+use crate::executor::{Limits, Next, decide};
+use crate::freeze::Frozen;
+use crate::graph::{Step, StepIndex};
+use crate::job::Job;
+use crate::words::{EffectClass, Millis, Pairs};
+
+/// Milliseconds from the start to the end of the job, if every step succeeds after the time that `duration` gives.
+pub fn makespan_ms(frozen: &Arc<Frozen>, limits: &Limits, mut duration: impl FnMut(&Step) -> Millis) -> Millis {
+    let mut job = Job::new(Arc::clone(frozen), 0);
+    let mut under_way: BinaryHeap<Reverse<(Millis, StepIndex)>> = BinaryHeap::new();
+    let mut now = 0;
+    loop {
+        let plan = decide(&job, now, limits);
+        for next in plan.next {
+            match next {
+                Next::Begin {
+                    step,
+                    attempt,
+                    generation,
+                } => {
+                    job.apply(now, &intent(step, attempt, generation));
+                    let takes = job.graph().steps.get(step).map_or(0, &mut duration);
+                    under_way.push(Reverse((now + takes, step)));
+                }
+                Next::End { .. } => return now,
+            }
+        }
+        let Some(Reverse((at, _))) = under_way.peek() else {
+            return now;
+        };
+        now = *at;
+        while let Some(Reverse((_, step))) = under_way.pop_if(|Reverse((at, _))| *at == now) {
+            job.apply(
+                now,
+                &Event::Outcome {
+                    step,
+                    result: StepResult::Done { outputs: Pairs::new() },
+                },
+            );
+        }
+    }
+}
+
+fn intent(step: StepIndex, attempt: u32, generation: u32) -> Event {
+    Event::Intent {
+        step,
+        attempt,
+        generation,
+        key: String::new(),
+        class: EffectClass::Read,
+        arguments: String::new(),
+    }
+}

@@ -1,0 +1,173 @@
+//! The vocabulary that every other module uses. Names are the field's standard terms; the words of the plugin
+//! contract (`wit/types.wit`) mean the same here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970, on the host's clock unless a name says otherwise.
+pub type Millis = u64;
+
+/// Text by name: parameters and outputs.
+pub type Pairs = BTreeMap<String, String>;
+
+/// Why a machine is brought up elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailoverKind {
+    /// In an isolated network; touches neither source nor replication (F33).
+    Test,
+    /// Source shut down and synchronised first; loses nothing (F22).
+    Planned,
+    /// The source may be gone; runs to the end whatever fails (F18).
+    Unplanned,
+}
+
+impl fmt::Display for FailoverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Test => "test",
+            Self::Planned => "planned",
+            Self::Unplanned => "unplanned",
+        })
+    }
+}
+
+/// `Forward` leads away from the site at which an item was first protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From home to the other site.
+    #[default]
+    Forward,
+    /// Back home.
+    Reverse,
+}
+
+/// What a recovery point's data can be trusted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// As after a power cut.
+    Crash,
+    /// Applications were quiesced.
+    App,
+}
+
+/// What may be assumed about an effect that may or may not have happened; see [`crate::executor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EffectClass {
+    /// Changes nothing.
+    Read,
+    /// Repeating it changes nothing more.
+    Idempotent,
+    /// The far side drops a second request with the same key.
+    Keyed,
+    /// The far side can be asked by key whether it happened.
+    Probeable,
+    /// None of these.
+    OneShot,
+}
+
+impl EffectClass {
+    /// Sending it again under the same key cannot double the effect.
+    pub fn may_repeat(self) -> bool {
+        matches!(self, Self::Read | Self::Idempotent | Self::Keyed)
+    }
+}
+
+/// An effect class, with how long the far side may take to show what it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EffectFacts {
+    /// The class that the plugin declared.
+    pub class: EffectClass,
+    /// For `probeable`: absent counts only after this many milliseconds.
+    pub settle_ms: u64,
+}
+
+impl EffectFacts {
+    /// An effect of this class that settles at once.
+    pub const fn new(class: EffectClass) -> Self {
+        Self { class, settle_ms: 0 }
+    }
+}
+
+/// A recovery point, as the target reported it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RecoveryPoint {
+    /// The target's id.
+    pub id: String,
+    /// On the source's clock.
+    pub source_time_ms: Millis,
+    /// Crash or application.
+    pub consistency: Consistency,
+    /// Equal for the points that one barrier made.
+    pub group_mark: Option<String>,
+    /// False: received, not yet usable.
+    pub processed: bool,
+}
+
+/// How serious a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Goes on; recorded in the job.
+    Warning,
+    /// Refuses the operation.
+    Error,
+}
+
+/// What preflight has to say about a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Finding {
+    /// PLUGIN/ID, or a host code `LF....`.
+    pub id: String,
+    /// Whether it refuses the operation.
+    pub severity: Severity,
+    /// The item, site or action it is about.
+    pub subject: String,
+    /// What is the matter.
+    pub cause: String,
+    /// What to do.
+    pub cure: String,
+}
+
+/// Why an effect did not happen, or may not have; the plugin's words or the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Failure {
+    /// Stable.
+    pub code: String,
+    /// For the operator.
+    pub message: String,
+    /// May work later without anybody changing anything.
+    pub retryable: bool,
+    /// The effect certainly did not happen.
+    pub definite: bool,
+}
+
+impl Failure {
+    /// A failure of the host's own making before anything was sent.
+    pub fn definite(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            retryable: false,
+            definite: true,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}

@@ -1,0 +1,61 @@
+//! Lays out one directory that WIT tools can read: our files, and under `deps` the WASI packages they name.
+//!
+//! The WASI text is taken from the `wasip2` crate that Cargo resolved, so this repository holds no copy of it and the
+//! version stands in one place, the lock file.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// `http` names `io` and `clocks`, and its package has a world that names the others.
+const PACKAGES: [&str; 7] = ["cli.wit", "clocks.wit", "filesystem.wit", "http.wit", "io.wit", "random.wit", "sockets.wit"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(env::var("OUT_DIR")?).join("wit");
+    let deps = out.join("deps");
+    if out.exists() {
+        fs::remove_dir_all(&out)?;
+    }
+    fs::create_dir_all(&deps)?;
+    println!("cargo::rerun-if-changed={}", here.display());
+    for entry in fs::read_dir(&here)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "wit") {
+            copy_into(&path, &out)?;
+        }
+    }
+    let wasi = wasi_directory(&here)?;
+    for package in PACKAGES {
+        copy_into(&wasi.join(package), &deps)?;
+    }
+    Ok(())
+}
+
+fn copy_into(file: &Path, directory: &Path) -> Result<(), Box<dyn Error>> {
+    let name = file.file_name().ok_or("a file without a name")?;
+    fs::copy(file, directory.join(name)).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(())
+}
+
+/// Where Cargo unpacked `wasip2`.
+fn wasi_directory(here: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let cargo = env::var("CARGO")?;
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--manifest-path"])
+        .arg(here.join("Cargo.toml"))
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().ok_or("cargo metadata lists no packages")?;
+    let manifest = packages
+        .iter()
+        .find(|package| package["name"] == "wasip2" && package["version"].as_str().is_some_and(|v| v.starts_with("2.")))
+        .and_then(|package| package["manifest_path"].as_str())
+        .ok_or("wasip2 is not among the packages that Cargo resolved")?;
+    let directory = Path::new(manifest).parent().ok_or("wasip2 has no directory")?;
+    Ok(directory.join("wit").join("deps"))
+}
