@@ -1,8 +1,7 @@
 //! A job in virtual time: the real executor, with invented durations and no cost of its own. Its makespan is the ideal
 //! that a real run is measured against, and an estimate that a dry run can show.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::event::{Event, StepResult};
@@ -15,7 +14,7 @@ use crate::words::{EffectClass, Millis, Pairs};
 /// Milliseconds from the start to the end of the job, if every step succeeds after the time that `duration` gives.
 pub fn makespan_ms(frozen: &Arc<Frozen>, limits: &Limits, mut duration: impl FnMut(&Step) -> Millis) -> Millis {
     let mut job = Job::new(Arc::clone(frozen), 0);
-    let mut under_way: BinaryHeap<Reverse<(Millis, StepIndex)>> = BinaryHeap::new();
+    let mut under_way: BTreeSet<(Millis, StepIndex)> = BTreeSet::new();
     let mut now = 0;
     loop {
         let plan = decide(&job, now, limits);
@@ -28,16 +27,15 @@ pub fn makespan_ms(frozen: &Arc<Frozen>, limits: &Limits, mut duration: impl FnM
                 } => {
                     job.apply(now, &intent(step, attempt, generation));
                     let takes = job.graph().steps.get(step).map_or(0, &mut duration);
-                    under_way.push(Reverse((now + takes, step)));
+                    under_way.insert((now + takes, step));
                 }
                 Next::End { .. } => return now,
             }
         }
-        let Some(Reverse((at, _))) = under_way.peek() else {
-            return now;
-        };
+        let Some((at, _)) = under_way.first() else { return now };
         now = *at;
-        while let Some(Reverse((_, step))) = under_way.pop_if(|Reverse((at, _))| *at == now) {
+        let later = under_way.split_off(&(now + 1, 0));
+        for (_, step) in std::mem::replace(&mut under_way, later) {
             job.apply(
                 now,
                 &Event::Outcome {

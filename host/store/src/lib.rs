@@ -1,1 +1,130 @@
-//! Stub.
+//! The only code that writes durable state: an append-only journal of jobs, and the state rows that go with it.
+//!
+//! One idea: a write is data, a [`Batch`], and all of a batch is in one transaction. A thread of its own owns the one
+//! writing connection; it takes every batch that waits, commits them together (group commit: one disk flush for many
+//! batches), and answers each only after the commit. So whoever has an answer may act on it, and nobody else may.
+//!
+//! A commit that fails is the end: the store refuses everything from then on, and the daemon stops rather than act
+//! unrecorded. SQLite is the bundled one, in WAL mode with full synchronisation; the settings are read back, because
+//! SQLite ignores what it does not understand.
+
+mod batch;
+mod directory;
+mod read;
+mod schema;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use batch::{Batch, Entry, JobRow, Space};
+pub use read::{Chain, JobSummary, Reader, Stored};
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory does not exist and cannot be made, or its permissions cannot be set.
+    #[error("the data directory {path} cannot be used")]
+    Directory {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has the directory.
+    #[error("another daemon uses the data directory {0}")]
+    InUse(String),
+    /// SQLite refused.
+    #[error("the database failed")]
+    Database(#[from] rusqlite::Error),
+    /// SQLite does not run with the durability that was asked for.
+    #[error("the database runs with {setting} = {found}, not {wanted}")]
+    Setting {
+        /// Name of the pragma.
+        setting: &'static str,
+        /// Asked for.
+        wanted: &'static str,
+        /// Read back.
+        found: String,
+    },
+    /// Written by a newer Landfall.
+    #[error("the database has format {found}, and this Landfall knows formats up to {known}")]
+    NewerFormat {
+        /// In the file.
+        found: i64,
+        /// Of this program.
+        known: i64,
+    },
+    /// A record is not what was written.
+    #[error("record {seq} of job {job} is damaged: {what}")]
+    Damaged {
+        /// Its number in the journal.
+        seq: u64,
+        /// Whose.
+        job: String,
+        /// How that shows.
+        what: &'static str,
+    },
+    /// A value cannot be written as, or read from, JSON.
+    #[error("a value of {0} cannot be converted")]
+    Value(&'static str, #[source] serde_json::Error),
+    /// An earlier commit failed, and nothing is accepted any more.
+    #[error("an earlier commit failed; the store is closed")]
+    Closed,
+    /// The commit that this batch was part of failed.
+    #[error("the commit failed: {0}")]
+    Commit(String),
+}
+
+/// The store of one installation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writer: writer::Writer,
+    reader: Reader,
+    identity: Arc<Identity>,
+}
+
+/// Who this installation is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Unique for life.
+    pub installation: String,
+    /// Raised when a backup is restored.
+    pub epoch: u64,
+}
+
+impl Store {
+    /// Opens the store of a data directory, which is made if it does not exist, and takes its lock.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let held = directory::take(directory)?;
+        let file = directory.join("landfall.db");
+        let (connection, identity) = schema::open(&file)?;
+        let reader = Reader::open(&file)?;
+        Ok(Self {
+            writer: writer::Writer::start(connection, held)?,
+            reader,
+            identity: Arc::new(identity),
+        })
+    }
+
+    /// Commits a batch. The answer has the journal numbers of its records, in order.
+    ///
+    /// Dropping the future does not take the batch back: it is committed or it is not, as if nobody had waited.
+    pub async fn commit(&self, batch: Batch) -> Result<Vec<u64>, StoreError> {
+        self.writer.commit(batch).await
+    }
+
+    /// Reads. They see what is committed.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Who this installation is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+#[cfg(test)]
+mod tests;

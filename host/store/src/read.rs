@@ -1,0 +1,211 @@
+//! Reads, on a connection that cannot write.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use landfall_recovery::event::Record;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
+
+use crate::batch::Space;
+use crate::{StoreError, writer};
+
+/// A read-only view of what is committed. Calls block for the time of an indexed look-up.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    connection: Arc<Mutex<Connection>>,
+}
+
+/// A job's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSummary {
+    /// Its id.
+    pub id: String,
+    /// The plan's name, or the machine's.
+    pub plan: String,
+    /// What it does.
+    pub operation: String,
+    /// Host time.
+    pub created_at: u64,
+    /// None while it runs.
+    pub ended_at: Option<u64>,
+    /// Empty while it runs.
+    pub outcome: String,
+}
+
+/// A record with its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its number in the whole journal.
+    pub seq: u64,
+    /// Whose.
+    pub job: String,
+    /// What.
+    pub record: Record,
+}
+
+/// A job's frozen text and its verified journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// As it was written.
+    pub frozen: String,
+    /// In order.
+    pub records: Vec<Stored>,
+}
+
+impl Reader {
+    pub(crate) fn open(file: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags)?;
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+        })
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A read leaves nothing half done, so a panic in one says nothing about the connection.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A state row.
+    pub fn get<T: DeserializeOwned>(&self, space: Space, name: &str) -> Result<Option<T>, StoreError> {
+        let text: Option<String> = self
+            .connection()
+            .prepare_cached("SELECT value FROM state WHERE space = ?1 AND name = ?2")?
+            .query_row([space.name(), name], |row| row.get(0))
+            .optional()?;
+        text.map(|text| serde_json::from_str(&text).map_err(|source| StoreError::Value(space.name(), source)))
+            .transpose()
+    }
+
+    /// All rows of a space, by name.
+    pub fn all<T: DeserializeOwned>(&self, space: Space) -> Result<Vec<(String, T)>, StoreError> {
+        let connection = self.connection();
+        let mut statement =
+            connection.prepare_cached("SELECT name, value FROM state WHERE space = ?1 ORDER BY name")?;
+        let rows = statement.query_map([space.name()], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?;
+        rows.map(|row| {
+            let (name, text) = row?;
+            let value = serde_json::from_str(&text).map_err(|source| StoreError::Value(space.name(), source))?;
+            Ok((name, value))
+        })
+        .collect()
+    }
+
+    /// Jobs that have not ended.
+    pub fn unfinished(&self) -> Result<Vec<JobSummary>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT id, plan, operation, created_at, ended_at, outcome FROM jobs WHERE outcome = '' ORDER BY id",
+        )?;
+        Ok(statement.query_map([], summary)?.collect::<Result<_, _>>()?)
+    }
+
+    /// Jobs, newest first, older than `before` if given.
+    pub fn jobs(&self, before: Option<&str>, limit: u32) -> Result<Vec<JobSummary>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT id, plan, operation, created_at, ended_at, outcome FROM jobs
+             WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2",
+        )?;
+        Ok(statement
+            .query_map(params![before, limit], summary)?
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// One job's row.
+    pub fn job(&self, id: &str) -> Result<Option<JobSummary>, StoreError> {
+        Ok(self
+            .connection()
+            .prepare_cached("SELECT id, plan, operation, created_at, ended_at, outcome FROM jobs WHERE id = ?1")?
+            .query_row([id], summary)
+            .optional()?)
+    }
+
+    /// A job's frozen text and its journal, every record verified against its checksum and its chain.
+    pub fn chain(&self, job: &str) -> Result<Option<Chain>, StoreError> {
+        let connection = self.connection();
+        let found: Option<(String, Vec<u8>)> = connection
+            .prepare_cached("SELECT frozen, head FROM jobs WHERE id = ?1")?
+            .query_row([job], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((frozen, head)) = found else { return Ok(None) };
+        let damaged = |seq, what| StoreError::Damaged {
+            seq,
+            job: job.to_owned(),
+            what,
+        };
+        if writer_head(&frozen) != head {
+            return Err(damaged(0, "the frozen job does not have its hash"));
+        }
+        let mut statement =
+            connection.prepare_cached("SELECT seq, body, crc, hash FROM journal WHERE job = ?1 ORDER BY seq")?;
+        let mut rows = statement.query([job])?;
+        let mut head = head;
+        let mut records = Vec::new();
+        while let Some(row) = rows.next()? {
+            let seq = row.get::<_, i64>(0)?.cast_unsigned();
+            let (body, crc, hash): (String, u32, Vec<u8>) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            if crc32fast::hash(body.as_bytes()) != crc {
+                return Err(damaged(seq, "its checksum does not fit"));
+            }
+            if writer::link(&head, &body) != hash {
+                return Err(damaged(seq, "it does not follow the record before it"));
+            }
+            head = hash;
+            records.push(stored(seq, job.to_owned(), &body)?);
+        }
+        Ok(Some(Chain { frozen, records }))
+    }
+
+    /// Records after a number, of all jobs or one.
+    pub fn after(&self, seq: u64, job: Option<&str>, limit: u32) -> Result<Vec<Stored>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT seq, job, body FROM journal WHERE seq > ?1 AND (?2 IS NULL OR job = ?2) ORDER BY seq LIMIT ?3",
+        )?;
+        let rows = statement.query_map(params![seq.cast_signed(), job, limit], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+            ))
+        })?;
+        rows.map(|row| {
+            let (seq, job, body) = row?;
+            stored(seq.cast_unsigned(), job, &body)
+        })
+        .collect()
+    }
+
+    /// The newest number in the journal.
+    pub fn last_seq(&self) -> Result<u64, StoreError> {
+        let last: Option<i64> = self
+            .connection()
+            .query_row("SELECT max(seq) FROM journal", [], |row| row.get(0))?;
+        Ok(last.unwrap_or(0).cast_unsigned())
+    }
+}
+
+fn writer_head(frozen: &str) -> Vec<u8> {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(frozen.as_bytes()).to_vec()
+}
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<JobSummary> {
+    Ok(JobSummary {
+        id: row.get(0)?,
+        plan: row.get(1)?,
+        operation: row.get(2)?,
+        created_at: row.get::<_, i64>(3)?.cast_unsigned(),
+        ended_at: row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
+        outcome: row.get(5)?,
+    })
+}
+
+fn stored(seq: u64, job: String, body: &str) -> Result<Stored, StoreError> {
+    let record = serde_json::from_str(body).map_err(|source| StoreError::Value("journal", source))?;
+    Ok(Stored { seq, job, record })
+}
