@@ -9,7 +9,15 @@ use std::process::Command;
 use std::{env, fs};
 
 /// `http` names `io` and `clocks`, and its package has a world that names the others.
-const PACKAGES: [&str; 7] = ["cli.wit", "clocks.wit", "filesystem.wit", "http.wit", "io.wit", "random.wit", "sockets.wit"];
+const PACKAGES: [&str; 7] = [
+    "cli.wit",
+    "clocks.wit",
+    "filesystem.wit",
+    "http.wit",
+    "io.wit",
+    "random.wit",
+    "sockets.wit",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -50,12 +58,21 @@ fn wasi_directory(here: &Path) -> Result<PathBuf, Box<dyn Error>> {
         return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let packages = metadata["packages"].as_array().ok_or("cargo metadata lists no packages")?;
+    let packages = metadata
+        .get("packages")
+        .and_then(|packages| packages.as_array())
+        .ok_or("cargo metadata lists no packages")?;
     let manifest = packages
         .iter()
-        .find(|package| package["name"] == "wasip2" && package["version"].as_str().is_some_and(|v| v.starts_with("2.")))
-        .and_then(|package| package["manifest_path"].as_str())
+        .find(|package| {
+            text(package, "name") == Some("wasip2") && text(package, "version").is_some_and(|v| v.starts_with("2."))
+        })
+        .and_then(|package| text(package, "manifest_path"))
         .ok_or("wasip2 is not among the packages that Cargo resolved")?;
     let directory = Path::new(manifest).parent().ok_or("wasip2 has no directory")?;
     Ok(directory.join("wit").join("deps"))
+}
+
+fn text<'a>(package: &'a serde_json::Value, key: &str) -> Option<&'a str> {
+    package.get(key)?.as_str()
 }
