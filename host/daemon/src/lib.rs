@@ -1,1 +1,2 @@
-//! Stub.
+//! The daemon.
+pub mod api { pub mod wire; }
