@@ -1,0 +1,349 @@
+//! What an adapter calls, data aside: features, inventory, operations, proofs, points.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{ApiError, App, Body, Params, wall_ms};
+use crate::autonomous;
+use crate::operation::{Failure, OFFERED, Progress, Request};
+use crate::state::{Machine, Point, Replica, Site};
+use crate::task::{Known, Reply};
+
+/// Machines or owned things on one page: one answer stays below a megabyte.
+const PAGE: usize = 500;
+
+/// The longest wait of one poll: below what clients and proxies cut a silent request off at.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+type Shared = State<Arc<App>>;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/sites/{site}/features", get(features))
+        .route("/sites/{site}/health", get(health))
+        .route("/sites/{site}/machines", get(machines))
+        .route("/sites/{site}/machines/{machine}", get(machine))
+        .route("/sites/{site}/machines/{machine}/power", get(power))
+        .route("/sites/{site}/networks", get(networks))
+        .route("/sites/{site}/networks/{network}/isolation", get(isolation))
+        .route("/sites/{site}/operations", post(submit))
+        .route("/sites/{site}/operations/by-key/{key}", get(by_key))
+        .route("/sites/{site}/tasks/poll", post(poll))
+        .route("/sites/{site}/tasks/{handle}/cancel", post(cancel))
+        .route("/sites/{site}/replicas/{replica}", get(replica))
+        .route("/sites/{site}/replicas/{replica}/points", get(points))
+        .route("/sites/{site}/owned", get(owned))
+}
+
+async fn features(State(app): Shared, Path(site): Path<String>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "features", &[]).await?;
+    let settings = app.lab().site(&site)?.settings.clone();
+    let operation = |name| json!({"operation": name, "class": settings.effect_class, "settle_ms": settings.settle_ms});
+    passage.json(json!({
+        "source": true,
+        "target": true,
+        "replication": settings.replication,
+        "operations": OFFERED.map(operation),
+        "app_consistent": settings.app_consistent,
+        "planned_failover": settings.planned_failover,
+        "direct_transfer": [],
+    }))
+}
+
+async fn health(State(app): Shared, Path(site): Path<String>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "health", &[]).await?;
+    let answer = {
+        let lab = app.lab();
+        let site = lab.site(&site)?;
+        let (machines, capacity) = (site.machines.len() as u64, site.settings.capacity);
+        json!({"machines": machines, "replicas": site.replicas.len(), "capacity": capacity,
+               "free": capacity.map(|capacity| capacity.saturating_sub(machines))})
+    };
+    passage.json(answer)
+}
+
+/// A machine as the contract lists it.
+pub(super) fn listed(machine: &Machine) -> Value {
+    json!({
+        "id": machine.id,
+        "name": machine.name,
+        "origin": machine.origin,
+        "os": machine.os,
+        "power": power_word(machine),
+        "cpus": machine.cpus,
+        "memory_bytes": machine.memory_bytes,
+        "disks": [{"id": "disk-0", "bytes": machine.disk_bytes}],
+        "nics": machine.nics,
+        "ext": machine.ext,
+    })
+}
+
+fn power_word(machine: &Machine) -> &'static str {
+    if machine.on { "on" } else { "off" }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn machines(
+    State(app): Shared,
+    Path(site): Path<String>,
+    Params(page): Params<Page>,
+) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "machines", &[]).await?;
+    let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    let answer = {
+        let lab = app.lab();
+        let from = page.cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut range = lab.site(&site)?.machines.range::<String, _>((from, Bound::Unbounded));
+        let listed: Vec<(&String, Value)> = range.by_ref().take(limit).map(|(id, m)| (id, listed(m))).collect();
+        let next = listed
+            .last()
+            .map(|(id, _)| *id)
+            .filter(|_| range.next().is_some())
+            .cloned();
+        json!({"machines": listed.into_iter().map(|(_, machine)| machine).collect::<Vec<_>>(), "next": next})
+    };
+    passage.json(answer)
+}
+
+/// The machine, or the failure that names it.
+pub(super) fn find<'a>(site: &'a Site, name: &str, machine: &str) -> Result<&'a Machine, Failure> {
+    let missing = || Failure::refused("not-found", format!("site `{name}` has no machine `{machine}`"));
+    site.machines.get(machine).ok_or_else(missing)
+}
+
+async fn machine(State(app): Shared, Path((site, id)): Path<(String, String)>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "machines", &[&id]).await?;
+    let answer = listed(find(app.lab().site(&site)?, &site, &id)?);
+    passage.json(answer)
+}
+
+async fn power(State(app): Shared, Path((site, id)): Path<(String, String)>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "power", &[&id]).await?;
+    let answer = {
+        let lab = app.lab();
+        let wall = lab.wall(wall_ms());
+        let machine = find(lab.site(&site)?, &site, &id)?;
+        json!({
+            "power": power_word(machine),
+            "autostart": machine.autostart,
+            "evidence": {
+                "machine": machine.id,
+                "power": power_word(machine),
+                "autostart": machine.autostart.to_string(),
+                "fenced": machine.fenced.to_string(),
+                "records": machine.disk.records(lab.state.clock.lab(wall)).to_string(),
+                "read-at-ms": wall.to_string(),
+            },
+        })
+    };
+    passage.json(answer)
+}
+
+async fn networks(State(app): Shared, Path(site): Path<String>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "networks", &[]).await?;
+    let answer = json!({"networks": app.lab().site(&site)?.networks.values().collect::<Vec<_>>()});
+    passage.json(answer)
+}
+
+async fn isolation(State(app): Shared, Path((site, id)): Path<(String, String)>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "isolation", &[&id]).await?;
+    let answer = {
+        let lab = app.lab();
+        let networks = &lab.site(&site)?.networks;
+        let missing = || Failure::refused("unknown-network", format!("site `{site}` has no network `{id}`"));
+        let network = networks.get(&id).ok_or_else(missing)?;
+        let reach = networks
+            .values()
+            .filter(|other| !network.isolated && other.id != id && !other.isolated);
+        let reach: Vec<&str> = reach.map(|other| &*other.id).collect();
+        json!({
+            "isolated": network.isolated,
+            "evidence": {
+                "network": id,
+                "uplink": if network.isolated { "none" } else { "site router" },
+                "reaches": reach.join(","),
+                "read-at-ms": lab.wall(wall_ms()).to_string(),
+            },
+        })
+    };
+    passage.json(answer)
+}
+
+async fn submit(
+    State(app): Shared,
+    Path(site): Path<String>,
+    Body(request): Body<Request>,
+) -> Result<Json<Progress>, ApiError> {
+    let reply = {
+        let mut lab = app.lab();
+        if lab.site(&site)?.lost.is_some() {
+            return Err(ApiError::Dropped);
+        }
+        lab.submit(wall_ms(), &site, &request)?
+    };
+    app.rescheduled.notify_one();
+    match reply {
+        Reply::Answer(progress) => Ok(Json(progress)),
+        Reply::Lost => Err(ApiError::Dropped),
+    }
+}
+
+async fn by_key(State(app): Shared, Path((site, key)): Path<(String, String)>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "probe", &[]).await?;
+    let known = app.lab().by_key(wall_ms(), &site, &key)?;
+    passage.json(match known {
+        Known::Absent => json!({"state": "absent"}),
+        Known::Unknown => json!({"state": "unknown", "message": "this site keeps no record of keys"}),
+        Known::Task(progress) => json!(progress),
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Poll {
+    handles: Vec<String>,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+/// Waits until one of the tasks is over. Dropping it changes nothing.
+async fn poll(State(app): Shared, Path(site): Path<String>, Body(ask): Body<Poll>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "poll", &[]).await?;
+    let deadline = Instant::now() + Duration::from_millis(ask.wait_ms).min(LONGEST_WAIT);
+    loop {
+        let mut disturbed = std::pin::pin!(app.disturbed.notified());
+        // From here on no disturbance is missed, also one that comes before the wait below.
+        disturbed.as_mut().enable();
+        let (tasks, due) = {
+            let mut lab = app.lab();
+            if lab.site(&site)?.lost.is_some() {
+                return Err(ApiError::Dropped);
+            }
+            (lab.poll(wall_ms(), &site, &ask.handles)?, lab.first_due(&ask.handles))
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || app.is_closing() || tasks.iter().any(|task| task.state != "running") || tasks.is_empty() {
+            return passage.json(json!({"tasks": tasks}));
+        }
+        let until_due = due.map_or(left, |due| Duration::from_millis(due.saturating_sub(wall_ms()).max(1)));
+        tokio::select! {
+            () = tokio::time::sleep(until_due.min(left)) => {}
+            () = disturbed => {}
+        }
+    }
+}
+
+async fn cancel(State(app): Shared, Path((site, handle)): Path<(String, String)>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "cancel", &[&handle]).await?;
+    let progress = app.lab().cancel(wall_ms(), &site, &handle)?;
+    app.disturb();
+    passage.json(progress)
+}
+
+fn find_replica<'a>(site: &'a Site, name: &str, replica: &str) -> Result<&'a Replica, Failure> {
+    let missing = || Failure::refused("not-found", format!("site `{name}` has no replica `{replica}`"));
+    site.replicas.get(replica).ok_or_else(missing)
+}
+
+async fn replica(State(app): Shared, Path((site, id)): Path<(String, String)>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "replicas", &[&id]).await?;
+    let answer = {
+        let lab = app.lab();
+        let replica = find_replica(lab.site(&site)?, &site, &id)?;
+        json!({
+            "id": replica.id,
+            "item": replica.stamp.item,
+            "source_site": replica.source_site,
+            "source_machine": replica.machine.id,
+            "replication": replica.replication,
+            "installation": replica.stamp.call.installation,
+            "epoch": replica.stamp.call.epoch,
+        })
+    };
+    passage.json(answer)
+}
+
+async fn points(State(app): Shared, Path((site, id)): Path<(String, String)>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "list-points", &[&id]).await?;
+    let answer = {
+        let lab = app.lab();
+        let now = lab.state.clock.lab(lab.wall(wall_ms()));
+        let home = lab.site(&site)?;
+        let points = autonomous::points(&lab.state, home, find_replica(home, &site, &id)?, now);
+        json!({"points": points.iter().rev().map(listed_point).collect::<Vec<_>>()})
+    };
+    passage.json(answer)
+}
+
+fn listed_point(point: &Point) -> Value {
+    json!({
+        "id": point.id,
+        "source_time_ms": point.source_time_ms,
+        "consistency": point.consistency,
+        "group_mark": point.group_mark,
+        "processed": point.processed,
+        "bytes": point.content.bytes(),
+    })
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    installation: String,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Machines first, then replicas; the cursor is KIND/ID.
+async fn owned(
+    State(app): Shared,
+    Path(site): Path<String>,
+    Params(owner): Params<Owner>,
+) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "owned", &[]).await?;
+    let limit = owner.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    let answer = {
+        let lab = app.lab();
+        let site = lab.site(&site)?;
+        let machines = site
+            .machines
+            .values()
+            .filter_map(|m| Some(("machine", &m.id, m.stamp.as_ref()?)));
+        let replicas = site
+            .replicas
+            .values()
+            .map(|replica| ("replica", &replica.id, &replica.stamp));
+        let after = |kind: &str, id: &str| {
+            owner
+                .cursor
+                .as_ref()
+                .is_none_or(|cursor| format!("{kind}/{id}") > *cursor)
+        };
+        let mut all = machines
+            .chain(replicas)
+            .filter(|(kind, id, stamp)| stamp.call.installation == owner.installation && after(kind, id));
+        let page: Vec<_> = all.by_ref().take(limit).collect();
+        let next = page
+            .last()
+            .map(|(kind, id, _)| format!("{kind}/{id}"))
+            .filter(|_| all.next().is_some());
+        let owned = page.into_iter().map(|(kind, id, stamp)| {
+            json!({"kind": kind, "id": id, "item": stamp.item, "job": stamp.call.job, "step": stamp.call.step,
+                   "key": stamp.call.key, "epoch": stamp.call.epoch})
+        });
+        json!({"owned": owned.collect::<Vec<_>>(), "next": next})
+    };
+    passage.json(answer)
+}

@@ -1,0 +1,173 @@
+//! What an operation does to a site: a pure decision from state and request to changes, outputs and words for the
+//! ledger, or a refusal. Whether and when it happens (faults, latencies, keys) is decided elsewhere.
+
+mod source;
+mod target;
+
+use crate::blobs::Blobs;
+use crate::entry::Change;
+use crate::operation::{Call, Failure, Operation, Pairs};
+use crate::state::{Machine, Replica, Site, Stamp, State};
+
+/// What a decision may look at.
+pub(crate) struct Context<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) blobs: &'a Blobs,
+    pub(crate) name: &'a str,
+    pub(crate) site: &'a Site,
+    pub(crate) call: &'a Call,
+    /// Lab time.
+    pub(crate) now: u64,
+    pub(crate) wall: u64,
+    /// The number of the line that is going to be written: new things are named after it.
+    pub(crate) seq: u64,
+}
+
+/// What an operation does. Without changes it found everything so already.
+#[derive(Debug, Default)]
+pub(crate) struct Effect {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) outputs: Pairs,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+    /// The machine or replica it made, where the request could not name it.
+    pub(crate) made: Option<String>,
+    /// A file that must exist before the change is written.
+    pub(crate) link: Option<Link>,
+}
+
+/// A recovered machine's base, still to be made: one more name for a file. Both are relative to the data directory.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) from: String,
+    pub(crate) to: String,
+}
+
+impl Effect {
+    /// Nothing to do.
+    fn none(state: impl Into<String>) -> Self {
+        let state = state.into();
+        Self {
+            before: Some(state.clone()),
+            after: Some(state),
+            ..Self::default()
+        }
+    }
+
+    /// One change from one state to another, in words.
+    fn of(change: Change, before: impl Into<String>, after: impl Into<String>) -> Self {
+        Self {
+            changes: vec![change],
+            before: Some(before.into()),
+            after: Some(after.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Adds an output.
+    fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.outputs.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// Decides an operation.
+pub(crate) fn evaluate(context: &Context, operation: &Operation) -> Result<Effect, Failure> {
+    context.check_epoch(operation)?;
+    let mut effect = match operation {
+        Operation::Shutdown(stop) | Operation::Stop(stop) => context.power_off(&stop.machine),
+        Operation::Hold(hold) => context.hold(hold),
+        Operation::Snapshot(snapshot) => context.snapshot(snapshot),
+        Operation::Release(release) => context.release(release),
+        Operation::Start(machine) => context.start(&machine.machine),
+        Operation::PrepareReplica(prepare) => context.prepare_replica(prepare),
+        Operation::ReceiveComplete(receive) => context.receive_complete(receive),
+        Operation::Process(replica) => context.process(&replica.replica),
+        Operation::DeletePoints(delete) => context.delete_points(delete),
+        Operation::DeleteReplica(replica) => context.delete_replica(&replica.replica),
+        Operation::CreateMachine(create) => context.create_machine(create),
+        Operation::BootPrepare(prepare) => context.boot_prepare(prepare),
+        Operation::ChangePoint(change) => context.change_point(change),
+        Operation::DeleteMachine(machine) => context.delete_machine(&machine.machine),
+        Operation::Fence(machine) => context.fence(&machine.machine),
+        Operation::Custom(custom) => Err(Failure::refused(
+            "unsupported",
+            format!("the lab has no operation `{}`", custom.name),
+        )),
+    }?;
+    effect.changes.extend(context.raise_epoch(operation));
+    Ok(effect)
+}
+
+impl<'a> Context<'a> {
+    /// The machine, or the refusal that names it.
+    fn machine(&self, id: &str) -> Result<&'a Machine, Failure> {
+        self.site
+            .machines
+            .get(id)
+            .ok_or_else(|| Failure::refused("not-found", format!("site `{}` has no machine `{id}`", self.name)))
+    }
+
+    /// The replica, or the refusal that names it.
+    fn replica(&self, id: &str) -> Result<&'a Replica, Failure> {
+        self.site
+            .replicas
+            .get(id)
+            .ok_or_else(|| Failure::refused("not-found", format!("site `{}` has no replica `{id}`", self.name)))
+    }
+
+    fn stamp(&self, item: &str) -> Stamp {
+        Stamp {
+            item: item.to_owned(),
+            call: self.call.clone(),
+        }
+    }
+
+    /// The stamps of what the operation acts on.
+    fn stamps(&self, operation: &Operation) -> [Option<&'a Stamp>; 2] {
+        let machine = operation.machine().and_then(|id| self.site.machines.get(id));
+        let replica = match operation {
+            Operation::PrepareReplica(prepare) => self.site.items.get(&prepare.item).map(String::as_str),
+            _ => operation.replica(),
+        };
+        let replica = replica.and_then(|id| self.site.replicas.get(id));
+        [
+            machine.and_then(|machine| machine.stamp.as_ref()),
+            replica.map(|replica| &replica.stamp),
+        ]
+    }
+
+    /// A host that was restored from a backup has a higher epoch; the one that it replaces must not act any more.
+    fn check_epoch(&self, operation: &Operation) -> Result<(), Failure> {
+        for stamp in self.stamps(operation).into_iter().flatten() {
+            check_epoch(stamp, &self.call.installation, self.call.epoch)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever acts with a higher epoch takes over what it acts on.
+    fn raise_epoch(&self, operation: &Operation) -> Option<Change> {
+        let higher =
+            |stamp: &&Stamp| stamp.call.installation == self.call.installation && stamp.call.epoch < self.call.epoch;
+        let [machine, replica] = self.stamps(operation);
+        let machine = operation.machine().filter(|_| machine.as_ref().is_some_and(higher));
+        let replica = operation.replica().filter(|_| replica.as_ref().is_some_and(higher));
+        (machine.is_some() || replica.is_some()).then(|| Change::Epoch {
+            machine: machine.map(str::to_owned),
+            replica: replica.map(str::to_owned),
+            epoch: self.call.epoch,
+        })
+    }
+}
+
+/// Refuses a caller of the same installation with a lower epoch.
+pub(crate) fn check_epoch(stamp: &Stamp, installation: &str, epoch: u64) -> Result<(), Failure> {
+    if stamp.call.installation == installation && stamp.call.epoch > epoch {
+        let message = format!(
+            "epoch {epoch} is over: epoch {} of this installation has taken over",
+            stamp.call.epoch
+        );
+        return Err(Failure::refused("stale-epoch", message));
+    }
+    Ok(())
+}
