@@ -1,0 +1,95 @@
+//! A plugin bound for one site or one runbook: its configuration, its grants and its limits. Everything that does not
+//! change between calls is done here, once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::call::Callee;
+use crate::error::BindError;
+use crate::grants::{Effective, Grants};
+use crate::limits::Limits;
+use crate::manifest::Kind;
+use crate::plugin::Plugin;
+use crate::runtime::Runtime;
+use crate::state::Subject;
+
+/// A plugin that is linked and ready to be called. Cheap to clone.
+#[derive(Clone)]
+pub struct Binding {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) callee: Callee,
+}
+
+impl Binding {
+    /// Links what is requested and granted. `label` names the site or runbook in logs and errors. Fails if the
+    /// component imports an interface that is not among them; the error holds the line that would grant it.
+    pub fn new(
+        runtime: &Runtime,
+        plugin: Arc<Plugin>,
+        label: impl Into<String>,
+        config: Arc<BTreeMap<String, String>>,
+        grants: Grants,
+        limits: Limits,
+    ) -> Result<Self, BindError> {
+        let effective = Effective { requests: plugin.manifest.requests.clone(), grants };
+        let label = label.into();
+        let identity = plugin.identity.clone();
+        for interface in plugin.surface.needs() {
+            if let Err(denial) = effective.check_interface(interface) {
+                return Err(BindError::NotGranted { plugin: identity, label, denial });
+            }
+        }
+        let interfaces = effective.interfaces();
+        let linked = runtime.shared.linkers.with(&interfaces).and_then(|linker| linker.instantiate_pre(&plugin.component));
+        let pre = match linked {
+            Ok(pre) => pre,
+            Err(source) => return Err(BindError::Link { plugin: identity, label, source }),
+        };
+        let mut subject = Subject { plugin: identity, label, config, clock: false, random: false };
+        subject.may(&interfaces);
+        let callee = Callee {
+            shared: Arc::clone(&runtime.shared),
+            pre,
+            subject: Arc::new(subject),
+            effective: Arc::new(effective),
+            limits,
+        };
+        Ok(Self { plugin, callee })
+    }
+
+    /// The same binding under other limits, for one kind of call that needs them.
+    #[must_use]
+    pub fn with_limits(&self, limits: Limits) -> Self {
+        let mut other = self.clone();
+        other.callee.limits = limits;
+        other
+    }
+
+    /// The limits of its calls.
+    pub fn limits(&self) -> Limits {
+        self.callee.limits
+    }
+
+    /// The plugin.
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+
+    /// The site or runbook.
+    pub fn label(&self) -> &str {
+        &self.callee.subject.label
+    }
+
+    pub(crate) fn expect_kind(&self, wanted: Kind) -> Result<(), BindError> {
+        let found = self.plugin.kind();
+        if found == wanted {
+            return Ok(());
+        }
+        let (plugin, label) = (self.plugin.identity.clone(), self.label().to_owned());
+        Err(BindError::WrongKind { plugin, label, found, wanted })
+    }
+
+    pub(crate) fn link_error(&self, source: wasmtime::Error) -> BindError {
+        BindError::Link { plugin: self.plugin.identity.clone(), label: self.label().to_owned(), source }
+    }
+}

@@ -1,0 +1,182 @@
+//! One call: a fresh store and instance, the limits around it, and the verdict on how it ended.
+//!
+//! Calls run on the runtime's own threads, so that guests can never starve the host. The order matters: the meters are
+//! armed before the instance is made, because its start functions are guest code too. Dropping the returned future
+//! aborts the call and everything it still has under way; what it had already sent stays sent.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
+use wasmtime::component::{Instance, InstancePre};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
+
+use crate::contract::types::{Call, Failure};
+use crate::error::{CallError, Fault};
+use crate::grants::Effective;
+use crate::host::http::Gate;
+use crate::limits::{CpuMeter, Limits};
+use crate::runtime::Shared;
+use crate::state::{GuestState, Record, Subject};
+
+/// Bytes that one call between guest and host may make the host allocate. The largest answer is a page of extents or
+/// machines; disk data goes through buffers in pieces.
+const HOSTCALL_FUEL: usize = 8 << 20;
+
+/// The epoch is asked at every tick, see `engine::TICK`.
+const TICKS: u64 = 1;
+
+/// A component that is linked and ready to be called for one subject.
+#[derive(Clone)]
+pub(crate) struct Callee {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) subject: Arc<Subject>,
+    pub(crate) effective: Arc<Effective>,
+    pub(crate) limits: Limits,
+}
+
+/// The instance of one call.
+pub(crate) struct Guest {
+    pub(crate) store: Store<GuestState>,
+    pub(crate) instance: Instance,
+    deadline: Instant,
+}
+
+impl Guest {
+    /// Tells the plugin how long it has left.
+    pub(crate) fn stamp(&self, call: &mut Call) {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        call.remaining_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    }
+}
+
+/// What an exported function gives: wasmtime's error, or the plugin's own result.
+pub(crate) type Answer<T> = wasmtime::Result<Result<T, Failure>>;
+
+impl Callee {
+    /// Makes an instance and lets `body` call its exports. Dropped: the call is aborted.
+    pub(crate) async fn call<T, F>(&self, function: &'static str, body: F) -> Result<T, CallError>
+    where
+        T: Send + 'static,
+        F: for<'g> FnOnce(&'g mut Guest) -> BoxFuture<'g, Answer<T>> + Send + 'static,
+    {
+        let record = Arc::new(Record::default());
+        let task = run(self.clone(), Arc::clone(&record), body).instrument(tracing::Span::current());
+        let mut tasks = JoinSet::new();
+        tasks.spawn_on(task, self.shared.guests.handle());
+        let ended = match tasks.join_next().await {
+            Some(Ok(ended)) => ended,
+            Some(Err(error)) => Err(Fault::Host(error.to_string())),
+            None => Err(Fault::Host("the call was lost".to_owned())),
+        };
+        if record.lines_dropped() > 0 {
+            let (plugin, dropped) = (&self.subject.plugin, record.lines_dropped());
+            tracing::warn!(%plugin, label = self.subject.label, function, dropped, "the plugin logged too much");
+        }
+        ended.map_err(|fault| self.error(function, fault, &record))
+    }
+
+    fn error(&self, function: &'static str, fault: Fault, record: &Record) -> CallError {
+        CallError {
+            plugin: self.subject.plugin.clone(),
+            label: self.subject.label.clone(),
+            function,
+            fault,
+            denials: record.denials(),
+            sent: record.was_sent(),
+        }
+    }
+}
+
+/// The whole call under its limits.
+async fn run<T, F>(callee: Callee, record: Arc<Record>, body: F) -> Result<T, Fault>
+where
+    T: Send + 'static,
+    F: for<'g> FnOnce(&'g mut Guest) -> BoxFuture<'g, Answer<T>> + Send + 'static,
+{
+    let limits = callee.limits;
+    let deadline = deadline(limits.wall);
+    let meter = Arc::new(CpuMeter::new(limits.cpu));
+    let ended = {
+        let mut work = pin!(work(callee, Arc::clone(&record), Arc::clone(&meter), deadline, body));
+        let metered = poll_fn(|context| {
+            meter.enter();
+            let state = work.as_mut().poll(context);
+            meter.leave();
+            state
+        });
+        timeout_at(deadline, metered).await
+    };
+    match ended {
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(failure))) => Err(Fault::Failure(failure)),
+        Ok(Err(error)) => Err(classify(&error, &meter, &record, &limits)),
+        Err(_) => Err(Fault::WallLimit { limit: limits.wall, started: record.was_started() }),
+    }
+}
+
+/// A day is as good as no limit, and cannot overflow the clock.
+fn deadline(wall: Duration) -> Instant {
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    Instant::now() + wall.min(LONGEST)
+}
+
+async fn work<T, F>(
+    callee: Callee,
+    record: Arc<Record>,
+    meter: Arc<CpuMeter>,
+    deadline: Instant,
+    body: F,
+) -> Answer<T>
+where
+    F: for<'g> FnOnce(&'g mut Guest) -> BoxFuture<'g, Answer<T>> + Send + 'static,
+{
+    let Callee { shared, pre, subject, effective, limits } = callee;
+    let _slot = shared.instances.acquire().await?;
+    record.start();
+    let client = shared.http.clone();
+    let gate = Gate { client, effective, record: Arc::clone(&record), deadline };
+    let mut store = Store::new(pre.engine(), GuestState::new(subject, record, gate, &limits));
+    store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    store.set_epoch_deadline(TICKS);
+    store.epoch_deadline_callback(move |_| {
+        if meter.is_over_budget() {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::task::yield_now())))
+    });
+    let instance = pre.instantiate_async(&mut store).await?;
+    let mut guest = Guest { store, instance, deadline };
+    body(&mut guest).await
+}
+
+/// The limits are asked first: a limit that was hit shows as a trap.
+fn classify(error: &wasmtime::Error, meter: &CpuMeter, record: &Record, limits: &Limits) -> Fault {
+    if meter.was_exhausted() {
+        return Fault::CpuLimit { limit: limits.cpu };
+    }
+    if record.memory_was_refused() {
+        return Fault::MemoryLimit { limit: limits.memory };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Fault::Busy(format!("{error:#}"));
+    }
+    let trap = error.downcast_ref::<Trap>();
+    let trace = error.downcast_ref::<WasmBacktrace>();
+    if trap.is_none() && trace.is_none() {
+        return Fault::Host(format!("{error:#}"));
+    }
+    let frame = |frame: &wasmtime::FrameInfo| frame.func_name().unwrap_or("<unnamed>").to_owned();
+    Fault::Trap {
+        message: trap.map_or_else(|| error.root_cause().to_string(), ToString::to_string),
+        backtrace: trace.map(|trace| trace.frames().iter().map(frame).collect()).unwrap_or_default(),
+        last_words: record.last_error_line(),
+    }
+}

@@ -1,0 +1,242 @@
+//! `wasi:http`: requests of guests, to granted destinations only.
+//!
+//! The URL that is checked is the URL that is sent: `url::Url` normalises it once, and reqwest sends that object. No
+//! user information, no redirects, no proxy, no `Host` header of the guest's choice. A request's body is collected
+//! before the request is sent, so a guest that traps half way has sent nothing; a response streams. HTTP/1.1 with one
+//! pool of warm connections for all plugins: authentication is per request, never per connection.
+//!
+//! When a call is dropped its store goes, and with it every request of it that is still running.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::Instant;
+use url::{Host, Url};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use crate::address::{self, CheckedResolver, RefusedName, UnknownName};
+use crate::grants::{Denial, Effective, HttpGrant, Remedy};
+use crate::state::Record;
+
+/// Largest body, in each direction: four of the largest slices of disk that the host moves in one call (4 MiB), and
+/// more than any page of a list. Bodies live in host memory, outside the guest's own limit.
+pub(crate) const LARGEST_BODY: usize = 16 << 20;
+
+/// A site that does not answer a connection within this is down as far as one call is concerned.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Idle connections are given up before common servers (60 s and more) do, so that none dies under a request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+/// The client that all plugins share.
+pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
+    let builder = || {
+        reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .dns_resolver(Arc::new(CheckedResolver))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+    };
+    builder().build().or_else(|error| {
+        // A machine without any certificate authority can still reach sites over plain HTTP.
+        tracing::warn!(%error, "no certificate authorities found on this machine: requests over https will fail");
+        builder().tls_certs_only([]).build()
+    })
+}
+
+/// What one call may send, and where that is written down.
+pub(crate) struct Gate {
+    pub(crate) client: reqwest::Client,
+    pub(crate) effective: Arc<Effective>,
+    pub(crate) record: Arc<Record>,
+    pub(crate) deadline: Instant,
+}
+
+impl WasiHttpHooks for Gate {
+    /// reqwest sets it from the URL that was checked.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _outcome: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        let url = match self.admit(&request) {
+            Ok(url) => url,
+            Err(error) => {
+                // A guest may write its body after the request is handled. With nobody reading it would see a broken
+                // stream instead of the refusal. Ends with the body or with the store.
+                tokio::spawn(Limited::new(request.into_body(), LARGEST_BODY).collect());
+                return Box::new(async { Err(error) });
+            }
+        };
+        let (client, record, deadline) = (self.client.clone(), Arc::clone(&self.record), self.deadline);
+        Box::new(send(client, record, url, request, options.unwrap_or_default(), deadline))
+    }
+}
+
+impl Gate {
+    fn admit(&self, request: &http::Request<WasiBody>) -> Result<Url, Error> {
+        if matches!(*request.method(), http::Method::CONNECT | http::Method::TRACE) {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
+        let url = Url::parse(&request.uri().to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
+        match check(&self.effective, &url) {
+            Ok(()) => Ok(url),
+            Err(denial) => {
+                tracing::debug!(target: "landfall::plugin", %denial, "request refused");
+                self.record.deny(denial);
+                Err(Error::HttpRequestDenied)
+            }
+        }
+    }
+}
+
+/// Whether this URL may be requested at all.
+fn check(effective: &Effective, url: &Url) -> Result<(), Denial> {
+    let never = |why: &str| {
+        let origin = url.origin().ascii_serialization();
+        Denial { what: format!("a request to {origin}"), remedy: Remedy::Never(why.to_owned()) }
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(never("a URL carries no user name or password"));
+    }
+    let destination = HttpGrant::of(url).ok_or_else(|| never("only http and https are spoken"))?;
+    let literal = match url.host() {
+        Some(Host::Ipv4(v4)) => Some(v4.into()),
+        Some(Host::Ipv6(v6)) => Some(v6.into()),
+        Some(Host::Domain(_)) | None => None,
+    };
+    if let Some(why) = literal.and_then(address::refused) {
+        return Err(never(why));
+    }
+    effective.check_destination(&destination)
+}
+
+/// Dropped: the connection is closed, and the request may or may not have had its effect.
+async fn send(
+    client: reqwest::Client,
+    record: Arc<Record>,
+    url: Url,
+    request: http::Request<WasiBody>,
+    options: RequestOptions,
+    deadline: Instant,
+) -> Result<Sent, Error> {
+    let (parts, body) = request.into_parts();
+    let body = collect(body).await?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let asked = options.first_byte_timeout.map(|first| first + options.connect_timeout.unwrap_or(CONNECT_TIMEOUT));
+    let request = client.request(parts.method, url.clone()).headers(parts.headers).body(body).timeout(left);
+    record.request_leaves();
+    let response = tokio::time::timeout(asked.unwrap_or(left), request.send()).await;
+    let response = response.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| {
+        if error.is_connect() {
+            record.request_did_not_leave();
+        }
+        translate(&error, &record, &url)
+    })?;
+    let response = http::Response::from(response).map(stream);
+    Ok((response, Box::new(async { Ok(()) })))
+}
+
+async fn collect(body: WasiBody) -> Result<Bytes, Error> {
+    let collected = Limited::new(body, LARGEST_BODY).collect().await;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return Error::HttpRequestBodySize(Some(LARGEST_BODY as u64));
+        }
+        error.downcast::<Error>().map_or_else(|other| Error::InternalError(Some(other.to_string())), |error| *error)
+    })
+}
+
+fn stream(body: reqwest::Body) -> WasiBody {
+    let limited = Limited::new(body, LARGEST_BODY).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            return Error::HttpResponseBodySize(Some(LARGEST_BODY as u64));
+        }
+        match error.downcast_ref::<reqwest::Error>() {
+            Some(error) if error.is_timeout() => Error::HttpResponseTimeout,
+            _ => Error::HttpResponseIncomplete,
+        }
+    });
+    limited.boxed_unsync()
+}
+
+/// The code that a guest sees, chosen so that SDKs can tell "down" from "refused" from "slow".
+fn translate(error: &reqwest::Error, record: &Record, url: &Url) -> Error {
+    tracing::debug!(target: "landfall::plugin", error = error as &dyn StdError, "request failed");
+    if let Some(refused) = cause::<RefusedName>(error) {
+        let what = format!("a request to {}", url.origin().ascii_serialization());
+        record.deny(Denial { what, remedy: Remedy::Never(refused.to_string()) });
+        return Error::DestinationIpProhibited;
+    }
+    if cause::<UnknownName>(error).is_some() {
+        return Error::DnsError { rcode: Some("the name does not resolve".to_owned()), info_code: None };
+    }
+    if error.is_connect() && error.is_timeout() {
+        return Error::ConnectionTimeout;
+    }
+    if error.is_timeout() {
+        return Error::HttpResponseTimeout;
+    }
+    let io = cause::<std::io::Error>(error).map(std::io::Error::kind);
+    match io {
+        Some(std::io::ErrorKind::ConnectionRefused) => Error::ConnectionRefused,
+        Some(std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe) => Error::ConnectionTerminated,
+        Some(std::io::ErrorKind::InvalidData) if error.is_connect() => Error::TlsCertificateError,
+        _ if error.is_connect() => Error::DestinationUnavailable,
+        _ if error.is_request() => Error::ConnectionTerminated,
+        _ => Error::HttpProtocolError,
+    }
+}
+
+/// The first error of this type in the chain of causes.
+fn cause<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
+    std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| error.downcast_ref::<T>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grants::Grants;
+    use crate::manifest::Requests;
+
+    fn verdict(url: &str) -> Result<(), Denial> {
+        let requests: Requests = toml::from_str(r#"http = [{ scheme = "*", host = "*", port = "*" }]"#).unwrap();
+        let grants: Grants = toml::from_str(
+            r#"http = [{ scheme = "http", host = "127.0.0.1", port = 9000 }, { scheme = "https", host = "vc.example", port = 443 },
+                       { scheme = "http", host = "169.254.169.254", port = 80 }]"#,
+        )
+        .unwrap();
+        check(&Effective { requests, grants }, &Url::parse(url).unwrap())
+    }
+
+    #[test]
+    fn only_what_is_granted_passes() {
+        for good in ["http://127.0.0.1:9000/a/../b?c", "http://127.1:9000", "https://VC.example/", "https://vc.example:443/"] {
+            verdict(good).unwrap();
+        }
+        for bad in ["http://127.0.0.1:9001/", "https://127.0.0.1:9000/", "http://vc.example/", "https://vc.example.:443/"] {
+            assert!(verdict(bad).unwrap_err().grant_line().is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_never_allowed_names_no_line() {
+        for never in ["http://me@127.0.0.1:9000/", "http://:x@127.0.0.1:9000/", "ftp://vc.example/", "http://169.254.169.254/", "http://[::ffff:a9fe:a9fe]/"] {
+            let denial = verdict(never).unwrap_err();
+            assert!(matches!(denial.remedy, Remedy::Never(_)), "{never}: {denial}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `log`: a guest's lines become tracing events of the host, marked with plugin, version and digest.
+//!
+//! A line is data from a stranger: control characters are escaped so that it cannot forge other lines, and lines and
+//! bytes are bounded per call, so that a loop cannot fill a disk. What is over is counted and dropped.
+
+use std::fmt::Write;
+
+use tracing::{debug, error, info, trace, warn};
+
+use crate::bindings::landfall::plugin::log::{Host, Level};
+use crate::limits::Limits;
+use crate::state::GuestState;
+
+/// Longest line that is kept whole: a screen full of text.
+const LONGEST_LINE: usize = 4_096;
+
+/// What a call may still log.
+#[derive(Debug)]
+pub(crate) struct LogBudget {
+    lines: u32,
+    bytes: usize,
+}
+
+impl LogBudget {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { lines: limits.log_lines, bytes: limits.log_bytes as usize }
+    }
+
+    fn take(&mut self, bytes: usize) -> bool {
+        if self.lines == 0 || self.bytes < bytes {
+            return false;
+        }
+        self.lines -= 1;
+        self.bytes -= bytes;
+        true
+    }
+}
+
+impl Host for GuestState {
+    fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        let line = tame(&message);
+        if level == Level::Error {
+            // Kept even if the log is full: where an SDK puts a panic's text just before the trap.
+            self.record.note_error_line(line.clone());
+        }
+        if !self.log.take(line.len()) {
+            self.record.drop_line();
+            return Ok(());
+        }
+        let (plugin, label) = (&self.subject.plugin, self.subject.label.as_str());
+        let (name, digest) = (plugin.name.as_str(), plugin.digest.as_str());
+        let version = &plugin.version;
+        match level {
+            Level::Trace => trace!(target: "landfall::plugin", plugin = name, %version, digest, label, "{line}"),
+            Level::Debug => debug!(target: "landfall::plugin", plugin = name, %version, digest, label, "{line}"),
+            Level::Info => info!(target: "landfall::plugin", plugin = name, %version, digest, label, "{line}"),
+            Level::Warn => warn!(target: "landfall::plugin", plugin = name, %version, digest, label, "{line}"),
+            Level::Error => error!(target: "landfall::plugin", plugin = name, %version, digest, label, "{line}"),
+        }
+        Ok(())
+    }
+}
+
+/// One printable line: control characters escaped, the end cut off if it is too long.
+fn tame(message: &str) -> String {
+    let mut line = String::with_capacity(message.len().min(LONGEST_LINE));
+    for c in message.trim_end().chars() {
+        if line.len() >= LONGEST_LINE {
+            line.push('…');
+            break;
+        }
+        if c.is_control() && c != '\t' {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "{}", c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_cannot_forge_another_and_is_cut() {
+        assert_eq!(tame("one\n2026 ERROR two\u{1b}[2J\n"), "one\\n2026 ERROR two\\u{1b}[2J");
+        let long = tame(&"x".repeat(10_000));
+        assert!(long.ends_with('…') && long.len() <= LONGEST_LINE + '…'.len_utf8());
+    }
+
+    #[test]
+    fn lines_and_bytes_are_bounded() {
+        let mut budget = LogBudget::new(&Limits { log_lines: 2, log_bytes: 10, ..Limits::default() });
+        assert!(budget.take(4));
+        assert!(!budget.take(7));
+        assert!(budget.take(6));
+        assert!(!budget.take(0));
+    }
+}

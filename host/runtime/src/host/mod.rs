@@ -1,0 +1,9 @@
+//! What the host gives to guests: one file per interface of the contract, and one for inert WASI.
+
+pub(crate) mod buffers;
+pub(crate) mod clock;
+pub(crate) mod config;
+pub(crate) mod http;
+pub(crate) mod log;
+pub(crate) mod random;
+pub(crate) mod wasi;

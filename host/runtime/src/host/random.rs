@@ -1,0 +1,19 @@
+//! `random`: bytes from the operating system.
+
+use crate::bindings::landfall::plugin::random::Host;
+use crate::state::GuestState;
+
+/// As the contract says: enough for any key, too little to make the host busy.
+const MOST_BYTES: u32 = 4_096;
+
+impl Host for GuestState {
+    /// Traps if more is asked than the contract allows: that is a bug in the guest.
+    fn bytes(&mut self, count: u32) -> wasmtime::Result<Vec<u8>> {
+        if count > MOST_BYTES {
+            wasmtime::bail!("random.bytes: {count} bytes were asked, and at most {MOST_BYTES} are given a call");
+        }
+        let mut bytes = vec![0; count as usize];
+        getrandom::fill(&mut bytes).map_err(|error| wasmtime::format_err!("the system gives no random bytes: {error}"))?;
+        Ok(bytes)
+    }
+}

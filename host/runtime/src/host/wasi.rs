@@ -1,0 +1,62 @@
+//! Inert WASI. Python and JavaScript guests import most of WASI whether they use it or not, so it is linked, and does
+//! nothing: no environment, no arguments, no files, closed standard streams, sockets and name look-up that refuse all.
+//! Clocks and random tell the truth only to plugins that were granted `clock` and `random`; others get fixed ones.
+
+use std::time::Duration;
+
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
+use wasmtime_wasi::random::Deterministic;
+
+use crate::state::Subject;
+
+/// A prime, so that a guest that asks for words never meets the same alignment soon. Fixed random only seeds hash maps.
+const CYCLE: u32 = 1_021;
+
+/// Bytes that a guest gets at once from WASI's random.
+const MOST_RANDOM_BYTES: u64 = 64 << 10;
+
+pub(crate) fn inert(subject: &Subject) -> WasiCtx {
+    let mut builder = WasiCtx::builder();
+    builder.max_random_size(MOST_RANDOM_BYTES);
+    if !subject.clock {
+        builder.wall_clock(Stopped).monotonic_clock(Stopped);
+    }
+    if !subject.random {
+        builder.secure_random(fixed()).insecure_random(fixed()).insecure_random_seed(0);
+    }
+    builder.build()
+}
+
+/// Bytes that look random and never change: a linear congruential generator's high bytes.
+fn fixed() -> Deterministic {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    Deterministic::new((0..CYCLE).map(|_| next()).collect())
+}
+
+/// A clock that stands at its epoch.
+struct Stopped;
+
+impl HostWallClock for Stopped {
+    fn resolution(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl HostMonotonicClock for Stopped {
+    fn resolution(&self) -> u64 {
+        1_000_000_000
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,302 @@
+//! From files to a plugin that can be called: read, check, compile, link, describe, keep.
+//!
+//! Everything works on the bytes that were read first, so a file that changes meanwhile cannot mix two versions. A
+//! plugin enters the content store only when it passed all checks.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::bindings::exports::landfall::plugin as exports;
+use crate::call::Callee;
+use crate::content::{Content, MANIFEST};
+use crate::contract::plugin::Info;
+use crate::error::{CallError, Fault, Identity};
+use crate::grants::{Effective, Grants, Interface};
+use crate::inspect::{self, Unfit};
+use crate::limits::Limits;
+use crate::manifest::{Kind, Manifest};
+use crate::plugin::Plugin;
+use crate::runtime::Shared;
+use crate::state::Subject;
+use crate::{digest, manifest};
+
+/// A manifest is a page of text.
+const LARGEST_MANIFEST: u64 = 64 << 10;
+
+/// `describe` gives constants; even an interpreter starts well within this.
+const DESCRIBE_WALL: Duration = Duration::from_secs(10);
+
+/// Why a plugin is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The manifest, or the component that it names, is not there.
+    #[error("{} is missing", .path.display())]
+    MissingFile {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// `plugin.toml` cannot be understood.
+    #[error("{MANIFEST}: {0}")]
+    Manifest(String),
+    /// Larger than the host takes.
+    #[error("{} is larger than {} MiB, the most that is loaded", .path.display(), .limit >> 20)]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// Bytes.
+        limit: u64,
+    },
+    /// Not WebAssembly at all.
+    #[error("the component is no WebAssembly: it does not begin with `\\0asm`")]
+    NotWasm,
+    /// The file's end is missing.
+    #[error("the component is cut off: {0}; copy it again")]
+    Truncated(String),
+    /// The file is damaged.
+    #[error("the component is damaged: {0}")]
+    Malformed(String),
+    /// A module instead of a component.
+    #[error("this is a core module; make it a component (`landfall plugin build`, or `wasm-tools component new`)")]
+    CoreModule,
+    /// Machine code.
+    #[error("this is compiled machine code, which is never taken from a package; ship the component it was made from")]
+    Precompiled,
+    /// It does not fit its kind's world.
+    #[error("the component does not fit its world: {0}")]
+    WrongWorld(String),
+    /// wasmtime refuses to compile it.
+    #[error("the component does not compile")]
+    Compile(#[source] wasmtime::Error),
+    /// `describe` gave no answer.
+    #[error("the component does not describe itself")]
+    Describe(#[source] Box<CallError>),
+    /// Manifest and component contradict each other.
+    #[error("{MANIFEST} says {field} `{manifest}`, and the component says `{component}`")]
+    Mismatch {
+        /// `name`, `version` or `kind`.
+        field: &'static str,
+        /// In the manifest.
+        manifest: String,
+        /// In the component.
+        component: String,
+    },
+    /// Reading or keeping files failed.
+    #[error("{} cannot be used", .path.display())]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// This version was never loaded here, or was cleaned away.
+    #[error("the version {0} is not in the content store; put that version's files back into the plugin directory")]
+    NotInStore(String),
+    /// What the store holds is not what was put there.
+    #[error("the version {0} is damaged in the content store; put that version's files back into the plugin directory")]
+    Damaged(String),
+    /// The host failed.
+    #[error("the load was lost: {0}")]
+    Host(String),
+}
+
+impl LoadError {
+    /// A stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::MissingFile { .. } => "LF0401",
+            Self::Manifest(_) => "LF0402",
+            Self::TooLarge { .. } => "LF0403",
+            Self::NotWasm => "LF0404",
+            Self::Truncated(_) => "LF0405",
+            Self::Malformed(_) => "LF0406",
+            Self::CoreModule => "LF0407",
+            Self::Precompiled => "LF0408",
+            Self::WrongWorld(_) => "LF0409",
+            Self::Compile(_) => "LF0410",
+            Self::Describe(_) => "LF0411",
+            Self::Mismatch { .. } => "LF0412",
+            Self::Io { .. } => "LF0413",
+            Self::NotInStore(_) => "LF0414",
+            Self::Damaged(_) => "LF0415",
+            Self::Host(_) => "LF0416",
+        }
+    }
+}
+
+impl From<Unfit> for LoadError {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::NotWasm => Self::NotWasm,
+            Unfit::CoreModule => Self::CoreModule,
+            Unfit::Precompiled => Self::Precompiled,
+            Unfit::Truncated(text) => Self::Truncated(text),
+            Unfit::Malformed(text) => Self::Malformed(text),
+            Unfit::WrongWorld(text) => Self::WrongWorld(text),
+        }
+    }
+}
+
+pub(crate) async fn from_directory(shared: &Arc<Shared>, directory: &Path) -> Result<Arc<Plugin>, LoadError> {
+    let (directory, limit) = (directory.to_owned(), shared.largest_component);
+    let content = blocking(move || read(&directory, limit)).await??;
+    load(shared, content).await
+}
+
+pub(crate) async fn from_store(shared: &Arc<Shared>, digest: &str) -> Result<Arc<Plugin>, LoadError> {
+    if let Some(plugin) = alive(shared, digest) {
+        return Ok(plugin);
+    }
+    let digits = digest::digits(digest).ok_or_else(|| LoadError::NotInStore(digest.to_owned()))?.to_owned();
+    let (store, wanted) = (Arc::clone(shared), digest.to_owned());
+    let content = blocking(move || match store.store.read(&digits) {
+        Ok(content) if digest::of_plugin(&content.manifest, &content.component) == wanted => Ok(content),
+        Ok(_) => Err(LoadError::Damaged(wanted)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LoadError::NotInStore(wanted)),
+        Err(source) => Err(LoadError::Io { path: digits.into(), source }),
+    })
+    .await??;
+    load(shared, content).await
+}
+
+/// The author's files, as they are now.
+fn read(directory: &Path, limit: u64) -> Result<Content, LoadError> {
+    let manifest = read_file(&directory.join(MANIFEST), LARGEST_MANIFEST)?;
+    let component = read_file(&directory.join(&parse(&manifest)?.plugin.component), limit)?;
+    Ok(Content { manifest, component })
+}
+
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
+    let path = path.to_owned();
+    let mut bytes = Vec::new();
+    // One byte more than is taken, so that a file that grows while it is read is noticed too.
+    match std::fs::File::open(&path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)) {
+        Ok(_) if bytes.len() as u64 > limit => Err(LoadError::TooLarge { path, limit }),
+        Ok(_) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LoadError::MissingFile { path }),
+        Err(source) => Err(LoadError::Io { path, source }),
+    }
+}
+
+fn parse(manifest: &[u8]) -> Result<Manifest, LoadError> {
+    let text = std::str::from_utf8(manifest).map_err(|error| LoadError::Manifest(error.to_string()))?;
+    manifest::Manifest::parse(text).map_err(LoadError::Manifest)
+}
+
+async fn load(shared: &Arc<Shared>, content: Content) -> Result<Arc<Plugin>, LoadError> {
+    let digest = digest::of_plugin(&content.manifest, &content.component);
+    if let Some(plugin) = alive(shared, &digest) {
+        return Ok(plugin);
+    }
+    let manifest = parse(&content.manifest)?;
+    let surface = inspect::surface(&content.component)?;
+    surface.check(manifest.plugin.kind)?;
+
+    let slot = shared.compiling.acquire().await.map_err(|error| LoadError::Host(error.to_string()))?;
+    let host = Arc::clone(shared);
+    let (compiled, content) = blocking(move || (host.cache.load(&host.engine, &content.component), content)).await?;
+    drop(slot);
+    let (component, origin) = compiled.map_err(LoadError::Compile)?;
+    // With everything linked: what cannot be satisfied now never can be, whatever is granted.
+    let everything = shared.linkers.with(&Interface::ALL.into()).map_err(LoadError::Compile)?;
+    everything.instantiate_pre(&component).map_err(|error| LoadError::WrongWorld(format!("{error:#}")))?;
+
+    let identity = Identity { name: manifest.plugin.name.clone(), version: manifest.plugin.version.clone(), digest };
+    let info = describe(shared, &component, &identity, manifest.plugin.kind).await?;
+    agree(&manifest, &info)?;
+    keep(shared, &identity.digest, content).await?;
+
+    let plugin = Arc::new(Plugin { identity, manifest, info, surface, component, origin });
+    remember(shared, &plugin);
+    Ok(plugin)
+}
+
+/// Asks the component who it is, with nothing granted, and checks the types of its exports on the way.
+async fn describe(
+    shared: &Arc<Shared>,
+    component: &wasmtime::component::Component,
+    identity: &Identity,
+    kind: Kind,
+) -> Result<Info, LoadError> {
+    let wrong = |error: wasmtime::Error| LoadError::WrongWorld(format!("{error:#}"));
+    let pre = shared.linkers.for_describe(component).map_err(wrong)?;
+    let plugin = exports::plugin::GuestIndices::new(&pre).map_err(wrong)?;
+    let subject = Subject {
+        plugin: identity.clone(),
+        label: "describe".to_owned(),
+        config: Arc::default(),
+        clock: false,
+        random: false,
+    };
+    let callee = Callee {
+        shared: Arc::clone(shared),
+        subject: Arc::new(subject),
+        effective: Arc::new(Effective { requests: manifest::Requests::default(), grants: Grants::default() }),
+        limits: Limits { wall: DESCRIBE_WALL, ..Limits::default() },
+        pre,
+    };
+    let pre = callee.pre.clone();
+    let answer = callee.call("describe", move |guest| {
+        Box::pin(async move {
+            match kind {
+                Kind::Runbook => {
+                    exports::runbook_run::GuestIndices::new(&pre)?.load(&mut guest.store, &guest.instance)?;
+                }
+                Kind::HypervisorAdapter => {
+                    exports::adapter::GuestIndices::new(&pre)?.load(&mut guest.store, &guest.instance)?;
+                }
+                Kind::RecoveryPointPolicy => {
+                    exports::policy::GuestIndices::new(&pre)?.load(&mut guest.store, &guest.instance)?;
+                }
+            }
+            let exported = plugin.load(&mut guest.store, &guest.instance)?;
+            Ok(Ok(exported.call_describe(&mut guest.store).await?))
+        })
+    });
+    answer.await.map_err(|error| match error.fault {
+        // Nothing ran: an export has other types than this contract.
+        Fault::Host(text) => LoadError::WrongWorld(text),
+        _ => LoadError::Describe(Box::new(error)),
+    })
+}
+
+fn agree(manifest: &Manifest, info: &Info) -> Result<(), LoadError> {
+    let about = &manifest.plugin;
+    let pairs = [
+        ("name", about.name.clone(), &info.name),
+        ("version", about.version.to_string(), &info.version),
+        ("kind", about.kind.to_string(), &info.kind),
+    ];
+    for (field, manifest, component) in pairs {
+        if manifest != *component {
+            return Err(LoadError::Mismatch { field, manifest, component: component.clone() });
+        }
+    }
+    Ok(())
+}
+
+async fn keep(shared: &Arc<Shared>, digest: &str, content: Content) -> Result<(), LoadError> {
+    let Some(digits) = digest::digits(digest).map(str::to_owned) else {
+        return Err(LoadError::Host(format!("{digest} is no digest")));
+    };
+    let host = Arc::clone(shared);
+    let path = PathBuf::from(&digits);
+    let kept = blocking(move || host.store.keep(&digits, &content)).await?;
+    kept.map_err(|source| LoadError::Io { path, source })
+}
+
+fn alive(shared: &Shared, digest: &str) -> Option<Arc<Plugin>> {
+    shared.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(digest).and_then(Weak::upgrade)
+}
+
+fn remember(shared: &Shared, plugin: &Arc<Plugin>) {
+    let mut loaded = shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded.retain(|_, known| known.strong_count() > 0);
+    loaded.insert(plugin.digest().to_owned(), Arc::downgrade(plugin));
+}
+
+/// File and compiler work off the async threads. A panic in the compiler becomes an error of this one load.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| LoadError::Host(error.to_string()))
+}

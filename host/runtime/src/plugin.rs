@@ -1,0 +1,72 @@
+//! A loaded plugin: one version, checked, compiled and described.
+
+use wasmtime::component::Component;
+
+use crate::cache::Origin;
+use crate::contract::plugin::Info;
+use crate::error::Identity;
+use crate::inspect::Surface;
+use crate::manifest::{Kind, Manifest};
+
+/// One version of a plugin. Jobs hold on to the very version they were started with.
+pub struct Plugin {
+    pub(crate) identity: Identity,
+    pub(crate) manifest: Manifest,
+    pub(crate) info: Info,
+    pub(crate) surface: Surface,
+    pub(crate) component: Component,
+    pub(crate) origin: Origin,
+}
+
+impl Plugin {
+    /// Name, version and digest.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The name, from the manifest.
+    pub fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    /// `sha256:...` over component and manifest: what jobs pin.
+    pub fn digest(&self) -> &str {
+        &self.identity.digest
+    }
+
+    /// Which world it fits.
+    pub fn kind(&self) -> Kind {
+        self.manifest.plugin.kind
+    }
+
+    /// The whole manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What `describe` answered.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Whether its machine code was compiled now or earlier.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// A runbook that can say whether its effect happened.
+    pub fn has_probe(&self) -> bool {
+        self.surface.has_export("landfall:plugin/runbook-probe")
+    }
+
+    /// A runbook that can take its effect back.
+    pub fn has_undo(&self) -> bool {
+        self.surface.has_export("landfall:plugin/runbook-undo")
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Plugin({})", self.identity)
+    }
+}

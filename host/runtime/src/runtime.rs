@@ -1,0 +1,177 @@
+//! The runtime: one engine, its threads, and the two directories it keeps.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+
+use tokio::runtime::{Builder, Handle, Runtime as Threads};
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+
+use crate::cache::CodeCache;
+use crate::content::ContentStore;
+use crate::engine::{self, Allocator};
+use crate::host::http;
+use crate::linker::Linkers;
+use crate::load::LoadError;
+use crate::plugin::Plugin;
+
+/// Instances at once: more calls wait. Each holds 6 GiB of address space per memory, which any 64-bit Linux has.
+const INSTANCES: u32 = 128;
+
+/// The largest component: a Python one with its interpreter has 18 to 40 MiB.
+const LARGEST_COMPONENT: u64 = 64 << 20;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct RuntimeOptions {
+    /// Holds `plugins-store/` and `cache/`, both for this user alone.
+    pub state_dir: PathBuf,
+    /// Threads that run guests; by default all cores but one, which stays with the host.
+    pub guest_threads: Option<usize>,
+    /// Instances at once.
+    pub instances: u32,
+    /// Largest component in bytes.
+    pub largest_component: u64,
+}
+
+impl RuntimeOptions {
+    /// The defaults.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            guest_threads: None,
+            instances: INSTANCES,
+            largest_component: LARGEST_COMPONENT,
+        }
+    }
+}
+
+/// The runtime cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The state directory is not usable.
+    #[error("the directory {path} cannot be used for plugins")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// wasmtime does not start on this machine.
+    #[error("the WebAssembly engine does not start")]
+    Engine(#[source] wasmtime::Error),
+    /// The HTTP client does not start.
+    #[error("the HTTP client does not start")]
+    Http(#[source] reqwest::Error),
+    /// The system gives no more threads.
+    #[error("the threads for plugins do not start")]
+    Threads(#[source] std::io::Error),
+}
+
+impl RuntimeError {
+    /// A stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Directory { .. } => "LF0440",
+            Self::Engine(_) => "LF0441",
+            Self::Http(_) => "LF0442",
+            Self::Threads(_) => "LF0443",
+        }
+    }
+}
+
+/// Loads plugins and runs them. Clones share everything.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) allocator: Allocator,
+    pub(crate) guests: GuestThreads,
+    pub(crate) instances: Semaphore,
+    /// One at a time: compiling takes all cores anyway, and memory for a large component by the gigabyte.
+    pub(crate) compiling: Semaphore,
+    pub(crate) cache: CodeCache,
+    pub(crate) store: ContentStore,
+    pub(crate) linkers: Linkers,
+    pub(crate) http: reqwest::Client,
+    pub(crate) largest_component: u64,
+    /// What is loaded now, by digest, so that a version that jobs pin is never loaded twice.
+    pub(crate) loaded: Mutex<HashMap<String, Weak<Plugin>>>,
+}
+
+impl Runtime {
+    /// Starts the engine and its threads.
+    pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
+        let RuntimeOptions { state_dir, guest_threads, instances, largest_component } = options;
+        let (engine, allocator) = engine::build(instances).map_err(RuntimeError::Engine)?;
+        engine::start_ticking(&engine).map_err(RuntimeError::Threads)?;
+        let directory = |path: PathBuf| move |source| RuntimeError::Directory { path, source };
+        let (cache, store) = (state_dir.join("cache"), state_dir.join("plugins-store"));
+        let shared = Shared {
+            allocator,
+            guests: GuestThreads::start(guest_threads).map_err(RuntimeError::Threads)?,
+            instances: Semaphore::new(instances as usize),
+            compiling: Semaphore::new(1),
+            cache: CodeCache::open(&cache, &engine).map_err(directory(cache))?,
+            store: ContentStore::open(store.clone()).map_err(directory(store))?,
+            linkers: Linkers::new(engine.clone()),
+            http: http::client().map_err(RuntimeError::Http)?,
+            largest_component,
+            loaded: Mutex::default(),
+            engine,
+        };
+        tracing::debug!(?allocator, instances, "plugin runtime started");
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// How instances get their memory on this machine.
+    pub fn allocator(&self) -> Allocator {
+        self.shared.allocator
+    }
+
+    /// Loads the plugin in this directory; see [`LoadError`] for all that can be wrong with it. Dropped: a running
+    /// compilation goes on, and its result lands in the cache.
+    pub async fn load(&self, directory: &std::path::Path) -> Result<Arc<Plugin>, LoadError> {
+        crate::load::from_directory(&self.shared, directory).await
+    }
+
+    /// Loads exactly this version, as a job pinned it, from the content store.
+    pub async fn load_digest(&self, digest: &str) -> Result<Arc<Plugin>, LoadError> {
+        crate::load::from_store(&self.shared, digest).await
+    }
+}
+
+/// The threads that guests run on. Guests yield at every tick, so one thread serves many.
+pub(crate) struct GuestThreads {
+    /// Taken only when dropped.
+    threads: Option<Threads>,
+    handle: Handle,
+}
+
+impl GuestThreads {
+    fn start(wanted: Option<usize>) -> std::io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers = wanted.unwrap_or(cores.saturating_sub(1)).max(1);
+        let threads = Builder::new_multi_thread().worker_threads(workers).thread_name("landfall-guest").enable_all().build()?;
+        let handle = threads.handle().clone();
+        Ok(Self { threads: Some(threads), handle })
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+/// The last reference may go inside async code, where waiting for threads is not allowed: they end by themselves.
+impl Drop for GuestThreads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}

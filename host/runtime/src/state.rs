@@ -1,0 +1,163 @@
+//! The data of one store, that is, of one call: what the host functions of this call may see and must count.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::error::Identity;
+use crate::grants::{Denial, Interface};
+use crate::host::http::Gate;
+use crate::host::log::LogBudget;
+use crate::host::wasi;
+use crate::limits::{Limits, MemoryLimiter};
+
+/// Handles a guest may hold at once. A call has a few streams and a request; ten times that is a leak in the guest.
+const MOST_HANDLES: usize = 1_000;
+
+/// Denials kept for the error; a guest that asks in a loop gets no list without end.
+const MOST_DENIALS: usize = 8;
+
+/// Who is called, for whom: the same for every call of a binding.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) plugin: Identity,
+    pub(crate) label: String,
+    pub(crate) config: Arc<BTreeMap<String, String>>,
+    pub(crate) clock: bool,
+    pub(crate) random: bool,
+}
+
+impl Subject {
+    pub(crate) fn may(&mut self, interfaces: &std::collections::BTreeSet<Interface>) {
+        self.clock = interfaces.contains(&Interface::Clock);
+        self.random = interfaces.contains(&Interface::Random);
+    }
+}
+
+/// What the host keeps of a call after its store is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// The guest got an instance.
+    started: AtomicBool,
+    /// Requests that left, or may have left, this host.
+    sent: AtomicU32,
+    memory_refused: AtomicBool,
+    denials: Mutex<Vec<Denial>>,
+    last_error_line: Mutex<Option<String>>,
+    lines_dropped: AtomicU32,
+}
+
+impl Record {
+    pub(crate) fn start(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn was_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn request_leaves(&self) {
+        self.sent.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The connection could not even be made.
+    pub(crate) fn request_did_not_leave(&self) {
+        self.sent.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn was_sent(&self) -> bool {
+        self.sent.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn memory_was_refused(&self) -> bool {
+        self.memory_refused.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_memory(&self, limiter: &MemoryLimiter) {
+        self.memory_refused.store(limiter.was_refused(), Ordering::Release);
+    }
+
+    pub(crate) fn deny(&self, denial: Denial) {
+        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        if denials.len() < MOST_DENIALS && !denials.contains(&denial) {
+            denials.push(denial);
+        }
+    }
+
+    pub(crate) fn denials(&self) -> Vec<Denial> {
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn note_error_line(&self, line: String) {
+        *self.last_error_line.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+    }
+
+    pub(crate) fn last_error_line(&self) -> Option<String> {
+        self.last_error_line.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn drop_line(&self) {
+        self.lines_dropped.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn lines_dropped(&self) -> u32 {
+        self.lines_dropped.load(Ordering::Acquire)
+    }
+}
+
+/// The `T` of a store.
+pub(crate) struct GuestState {
+    pub(crate) table: ResourceTable,
+    pub(crate) subject: Arc<Subject>,
+    pub(crate) record: Arc<Record>,
+    pub(crate) log: LogBudget,
+    pub(crate) memory: MemoryLimiter,
+    http: WasiHttpCtx,
+    gate: Gate,
+    /// Made when a guest first calls WASI: most never do, and it costs more than the rest of a store.
+    inert: Option<WasiCtx>,
+}
+
+impl GuestState {
+    pub(crate) fn new(subject: Arc<Subject>, record: Arc<Record>, gate: Gate, limits: &Limits) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MOST_HANDLES);
+        Self {
+            table,
+            subject,
+            record,
+            log: LogBudget::new(limits),
+            memory: MemoryLimiter::new(limits.memory),
+            http: WasiHttpCtx::new(),
+            gate,
+            inert: None,
+        }
+    }
+}
+
+/// The interface `types` has no functions.
+impl crate::bindings::landfall::plugin::types::Host for GuestState {}
+
+/// The store goes when the call ends or is cut off, so this is where what only it knows is kept.
+impl Drop for GuestState {
+    fn drop(&mut self) {
+        self.record.note_memory(&self.memory);
+    }
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let ctx = self.inert.get_or_insert_with(|| wasi::inert(&self.subject));
+        WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for GuestState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.gate, table: &mut self.table, ctx: &mut self.http }
+    }
+}
