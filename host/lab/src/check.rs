@@ -35,7 +35,8 @@ pub(crate) struct Lost {
     /// Records that the source had when it was lost, or when the machine was made.
     pub(crate) source_last: u64,
     pub(crate) recovered_last: u64,
-    pub(crate) lost: u64,
+    #[serde(rename = "lost")]
+    pub(crate) records: u64,
 }
 
 /// The answer.
@@ -155,7 +156,7 @@ fn lost_by(state: &State, site: &str, machine: &Machine, parent: &Parent) -> Opt
         source: parent.place.clone(),
         source_last,
         recovered_last,
-        lost: source_last.saturating_sub(recovered_last),
+        records: source_last.saturating_sub(recovered_last),
     })
 }
 
@@ -177,7 +178,9 @@ mod tests {
 
     fn doubled(entries: &[Entry]) -> Vec<(u64, u64)> {
         let mut check = Check::default();
-        entries.iter().for_each(|entry| check.apply(entry));
+        for entry in entries {
+            check.apply(entry);
+        }
         check
             .doubled
             .iter()

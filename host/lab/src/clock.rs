@@ -4,7 +4,16 @@
 //! The scale may change while the lab runs, so the clock is a list of straight pieces. What was once converted stays
 //! so: a record that was read yesterday bears the same time today.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
+
+/// The wall clock: milliseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "this module owns the lab's time")]
+pub(crate) fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// From `wall` on, lab time runs at `milli` thousandths of wall time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -97,6 +97,10 @@ impl Entry {
 /// What the fold applies. Names are of the entry's site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a line has few changes, and they live for a moment"
+)]
 pub(crate) enum Change {
     SiteMade,
     SiteSettings {

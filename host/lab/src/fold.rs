@@ -389,18 +389,15 @@ fn processed(replica: &mut Replica, pending: Option<&str>, point: &Point) {
 }
 
 fn points_gone(replica: &mut Replica, points: Option<&[String]>, now: u64) {
-    match points {
-        Some(named) => {
-            replica.points.retain(|point| !named.contains(&point.id));
-            if replica.replication == Replication::Autonomous {
-                replica.deleted.extend(named.iter().cloned());
-            }
-        }
-        None => {
-            replica.points.clear();
-            replica.deleted.clear();
-            replica.deleted_until = now;
-        }
+    let Some(named) = points else {
+        replica.points.clear();
+        replica.deleted.clear();
+        replica.deleted_until = now;
+        return;
+    };
+    replica.points.retain(|point| !named.contains(&point.id));
+    if replica.replication == Replication::Autonomous {
+        replica.deleted.extend(named.iter().cloned());
     }
 }
 

@@ -141,7 +141,7 @@ pub async fn serve(
         .map(scale_milli)
         .transpose()
         .map_err(LabError::Scale)?;
-    let lab = lab::Lab::open(&options.data, api::wall_ms(), scale)?;
+    let lab = lab::Lab::open(&options.data, clock::wall_ms(), scale)?;
     let address = listener.local_addr().map_err(|source| LabError::Listen {
         address: options.listen,
         source,

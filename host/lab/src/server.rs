@@ -16,7 +16,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::api::{App, Dropped, router, wall_ms};
+use crate::api::{App, Dropped, router};
+use crate::clock::wall_ms;
 
 /// How long open requests may take to end after the lab was told to stop: its own waits end at once.
 const GRACE: Duration = Duration::from_secs(2);

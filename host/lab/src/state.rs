@@ -225,6 +225,10 @@ pub(crate) struct Parent {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a machine has that many switches, and each is thrown alone"
+)]
 pub(crate) struct Machine {
     pub(crate) id: String,
     pub(crate) name: String,
@@ -275,7 +279,7 @@ impl Machine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
     pub(crate) id: String,
-    pub(crate) group_mark: String,
+    pub(crate) group: String,
     pub(crate) bytes: u64,
     pub(crate) at: u64,
     pub(crate) quiesced: bool,
@@ -346,6 +350,10 @@ pub(crate) enum Fate {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a test has some thousand tasks; a box each would save nothing"
+)]
 pub(crate) enum Status {
     Running {
         call: Call,

@@ -200,7 +200,7 @@ impl Lab {
                 fate: job.fate.clone(),
             },
         };
-        let mut entry = self.entry(job, Outcome::Accepted);
+        let mut entry = Self::entry(job, Outcome::Accepted);
         entry.change.push(Change::Accepted {
             task: Box::new(task.clone()),
         });
@@ -251,7 +251,7 @@ impl Lab {
         } else {
             Outcome::Changed
         };
-        let mut entry = self.entry(job, result);
+        let mut entry = Self::entry(job, result);
         entry.machine = effect.made.or(entry.machine);
         (entry.before, entry.after) = (effect.before, effect.after);
         entry.note = report
@@ -262,7 +262,7 @@ impl Lab {
             outputs: effect.outputs,
             report,
         };
-        self.end(wall, job, entry, status, true)
+        self.end(wall, job, entry, &status, true)
     }
 
     /// A definite failure stays the key's answer; after any other the key may try again.
@@ -272,20 +272,20 @@ impl Lab {
         } else {
             Outcome::Unchanged
         };
-        let mut entry = self.entry(job, result);
+        let mut entry = Self::entry(job, result);
         entry.note = Some(format!("failed: {}", failure.code));
         let remember = failure.definite;
-        self.end(wall, job, entry, Status::Failed(failure), remember)
+        self.end(wall, job, entry, &Status::Failed(failure), remember)
     }
 
     /// Nothing happened, so asking again under the same key asks anew.
     fn refuse(&mut self, wall: u64, job: &Job, failure: Failure) -> std::io::Result<Progress> {
-        let mut entry = self.entry(job, Outcome::Refused);
+        let mut entry = Self::entry(job, Outcome::Refused);
         entry.note = Some(format!("{}: {}", failure.code, failure.message));
-        self.end(wall, job, entry, Status::Failed(failure), false)
+        self.end(wall, job, entry, &Status::Failed(failure), false)
     }
 
-    fn entry(&self, job: &Job, result: Outcome) -> Entry {
+    fn entry(job: &Job, result: Outcome) -> Entry {
         let mut entry = Entry::of_call(job.site, &job.request.call, &job.request.operation, result);
         entry.change.extend(job.fault.map(|id| Change::FaultUsed { id }));
         entry
@@ -296,7 +296,7 @@ impl Lab {
         wall: u64,
         job: &Job,
         mut entry: Entry,
-        status: Status,
+        status: &Status,
         remember: bool,
     ) -> std::io::Result<Progress> {
         entry.change.push(Change::Settled {
@@ -307,7 +307,7 @@ impl Lab {
             remember,
         });
         self.stage(wall, entry)?;
-        Ok(over(job.handle.clone(), &status, true))
+        Ok(over(job.handle.clone(), status, true))
     }
 
     /// Where a task stands; `by_handle` is told what its holder was meant to see.

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::{ApiError, App, Body, Params, blocking, wall_ms};
+use super::{ApiError, App, Body, Params, blocking};
+use crate::clock::wall_ms;
 use crate::entry::{Change, Entry};
 use crate::fault::{Fault, Latency};
 use crate::lab::{Lab, new_site};

@@ -11,7 +11,8 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::{ApiError, App, wall_ms};
+use super::{ApiError, App};
+use crate::clock::wall_ms;
 use crate::entry::{Change, Entry, Outcome};
 use crate::operation::Failure;
 

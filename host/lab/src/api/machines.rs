@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::control::{control, seconds};
 use super::data::check_range;
 use super::sites::{find, listed};
-use super::{ApiError, App, Body, Params, blocking, wall_ms};
+use super::{ApiError, App, Body, Params, blocking};
+use crate::clock::wall_ms;
 use crate::entry::Change;
 use crate::fold::rate;
 use crate::lab::Lab;
@@ -273,7 +274,7 @@ async fn rates(State(app): Shared, Body(ask): Body<Rates>) -> Answer {
         .into_iter()
         .map(|machine| Change::Rate { machine, rate })
         .collect::<Vec<_>>();
-    let changed = changes.len();
+    let count = changes.len();
     control(&mut lab, "rates", Some(&ask.site), changes)?;
-    Ok(Json(json!({"machines": changed})))
+    Ok(Json(json!({"machines": count})))
 }

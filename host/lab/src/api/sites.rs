@@ -11,8 +11,9 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ApiError, App, Body, Params, wall_ms};
+use super::{ApiError, App, Body, Params};
 use crate::autonomous;
+use crate::clock::wall_ms;
 use crate::operation::{Failure, OFFERED, Progress, Request};
 use crate::state::{Machine, Point, Replica, Site};
 use crate::task::{Known, Reply};
@@ -339,11 +340,11 @@ async fn owned(
             .last()
             .map(|(kind, id, _)| format!("{kind}/{id}"))
             .filter(|_| all.next().is_some());
-        let owned = page.into_iter().map(|(kind, id, stamp)| {
+        let listed = page.into_iter().map(|(kind, id, stamp)| {
             json!({"kind": kind, "id": id, "item": stamp.item, "job": stamp.call.job, "step": stamp.call.step,
                    "key": stamp.call.key, "epoch": stamp.call.epoch})
         });
-        json!({"owned": owned.collect::<Vec<_>>(), "next": next})
+        json!({"owned": listed.collect::<Vec<_>>(), "next": next})
     };
     passage.json(answer)
 }

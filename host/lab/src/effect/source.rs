@@ -100,7 +100,7 @@ impl Context<'_> {
                 .with(format!("source-time-ms/{}", member.item), self.wall.to_string());
             let mark = Mark {
                 id,
-                group_mark: snapshot.group_mark.clone(),
+                group: snapshot.group_mark.clone(),
                 bytes: machine.disk.bytes(self.now),
                 at: self.now,
                 quiesced: snapshot.quiesce,
@@ -113,13 +113,13 @@ impl Context<'_> {
     }
 
     /// What is released already, or belongs to a machine that is gone, needs no change.
-    pub(super) fn release(&self, release: &Release) -> Result<Effect, Failure> {
+    pub(super) fn release(&self, release: &Release) -> Effect {
         let Some(machine) = self.site.machines.get(&release.machine) else {
-            return Ok(Effect::none("no machine"));
+            return Effect::none("no machine");
         };
         let held = machine.marks.len();
         if !release.marks.iter().any(|mark| machine.marks.contains_key(mark)) {
-            return Ok(Effect::none(format!("{held} marks")));
+            return Effect::none(format!("{held} marks"));
         }
         let left = machine
             .marks
@@ -130,7 +130,7 @@ impl Context<'_> {
             machine: release.machine.clone(),
             marks: release.marks.clone(),
         };
-        Ok(Effect::of(change, format!("{held} marks"), format!("{left} marks")))
+        Effect::of(change, format!("{held} marks"), format!("{left} marks"))
     }
 
     /// A change of one machine, described by its state before and after.

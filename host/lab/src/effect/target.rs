@@ -182,15 +182,15 @@ impl Context<'_> {
         Ok(Effect::of(change, before, format!("{} points", there.len() - gone)))
     }
 
-    pub(super) fn delete_replica(&self, id: &str) -> Result<Effect, Failure> {
+    pub(super) fn delete_replica(&self, id: &str) -> Effect {
         if !self.site.replicas.contains_key(id) {
-            return Ok(Effect::none("none"));
+            return Effect::none("none");
         }
-        Ok(Effect::of(
+        Effect::of(
             Change::ReplicaGone { replica: id.to_owned() },
             format!("replica {id}"),
             "none",
-        ))
+        )
     }
 
     pub(super) fn create_machine(&self, create: &CreateMachine) -> Result<Effect, Failure> {
