@@ -5,16 +5,18 @@
 
 mod body;
 mod error;
+mod statuses;
 mod url;
 
 use crate::bindings::wasi::http::outgoing_handler::handle;
 use crate::bindings::wasi::http::types::{
-    ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, OutgoingRequest, RequestOptions, Scheme,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
 };
 use crate::buffers::Buffer;
 
 pub use crate::bindings::wasi::http::types::Method;
 pub use error::Error;
+pub use statuses::Statuses;
 use url::Url;
 pub use url::encode_component;
 
@@ -23,20 +25,15 @@ pub use url::encode_component;
 pub const MAX_BODY: usize = 4 << 20;
 
 /// A request that was not sent yet.
-pub struct Request<'a> {
+pub struct Request {
     method: Method,
     url: Url,
     headers: Vec<(String, String)>,
-    body: Body<'a>,
+    body: Vec<u8>,
     timeout_ms: Option<u64>,
 }
 
-enum Body<'a> {
-    Bytes(Vec<u8>),
-    Buffer(&'a Buffer),
-}
-
-impl<'a> Request<'a> {
+impl Request {
     /// Fails if the URL is not `http` or `https`, names no host, or holds credentials.
     pub fn new(method: Method, url: &str) -> Result<Self, Error> {
         let url = Url::parse(url)?;
@@ -44,7 +41,7 @@ impl<'a> Request<'a> {
             method,
             url,
             headers: Vec::new(),
-            body: Body::Bytes(Vec::new()),
+            body: Vec::new(),
             timeout_ms: None,
         })
     }
@@ -66,17 +63,10 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// The body, from the plugin's memory.
+    /// Sets the body, from the plugin's memory.
     #[must_use]
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.body = Body::Bytes(bytes.into());
-        self
-    }
-
-    /// The body, from a buffer of the host: the bytes never enter the plugin's memory.
-    #[must_use]
-    pub fn body_from(mut self, buffer: &'a Buffer) -> Self {
-        self.body = Body::Buffer(buffer);
+        self.body = bytes.into();
         self
     }
 
@@ -90,18 +80,24 @@ impl<'a> Request<'a> {
 
     /// Sends the request and waits until the answer begins. Any status is an answer.
     pub fn send(self) -> Result<Response, Error> {
-        let request = self.outgoing()?;
+        self.exchange(self.body.len() as u64, |out| body::send_bytes(out, &self.body))
+    }
+
+    /// Sends the request with what a buffer of the host holds as its body: the bytes never enter the plugin's memory.
+    /// A function of its own, so that only a plugin that calls it imports `buffers`.
+    pub fn send_from(self, buffer: &Buffer) -> Result<Response, Error> {
+        self.exchange(buffer.len(), |out| body::send_buffer(out, buffer))
+    }
+
+    fn exchange(&self, length: u64, write: impl FnOnce(OutgoingBody) -> Result<(), String>) -> Result<Response, Error> {
+        let request = self.outgoing(length)?;
         let out = request
             .body()
             .map_err(|()| Error::Invalid("the request has no body to write".to_owned()))?;
         let pending = handle(request, self.options()).map_err(Error::from_code)?;
         // A refused or broken request closes the body's stream, and then only the answer says why.
-        let written = match &self.body {
-            Body::Bytes(bytes) => body::send_bytes(out, bytes),
-            Body::Buffer(buffer) => body::send_buffer(out, buffer),
-        };
-        let answer = receive(&pending);
-        match (answer, written) {
+        let written = write(out);
+        match (receive(&pending), written) {
             (Some(Ok(inner)), _) => Ok(Response { inner }),
             (Some(Err(code)), _) => Err(Error::from_code(code)),
             (None, Err(stream)) => Err(Error::InDoubt(format!("sending the body failed: {stream}"))),
@@ -109,12 +105,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn outgoing(&self) -> Result<OutgoingRequest, Error> {
+    fn outgoing(&self, length: u64) -> Result<OutgoingRequest, Error> {
         let headers = Fields::new();
-        let length = match &self.body {
-            Body::Bytes(bytes) => bytes.len() as u64,
-            Body::Buffer(buffer) => buffer.len(),
-        };
         // Without it the body would be chunked, which small servers do not read.
         append(&headers, "content-length", &length.to_string())?;
         for (name, value) in &self.headers {
