@@ -66,13 +66,11 @@ impl<'a> Marks<'a> {
             .group_mark
             .as_deref()
             .and_then(|mark| Some((mark, self.common.get(mark)?)));
-        match common {
-            Some((mark, (time, app))) => (*time, (true, *app, *time, mark, age_order(point))),
-            None => {
-                let (time, app) = (point.source_time_ms, point.consistency == Consistency::App);
-                (time, (false, app, time, "", age_order(point)))
-            }
+        if let Some((mark, (time, app))) = common {
+            return (*time, (true, *app, *time, mark, age_order(point)));
         }
+        let (time, app) = (point.source_time_ms, point.consistency == Consistency::App);
+        (time, (false, app, time, "", age_order(point)))
     }
 }
 

@@ -110,7 +110,9 @@ fn b25_in_reverse_app_consistent_takes_a_group_to_its_common_point_and_a_lone_ma
     assert_eq!(chosen, [pair_of("web", "w1"), pair_of("db", "d1")]);
     let mut lone = group();
     lone.truncate(1);
-    lone.iter_mut().for_each(|one| one.group = None);
+    for one in &mut lone {
+        one.group = None;
+    }
     assert_eq!(
         picks("latest-app-consistent", Direction::Reverse, lone),
         [pair_of("web", "w3")]
@@ -156,7 +158,9 @@ proptest! {
         all in candidates(), choice in choice(), direction in direction()
     ) {
         let mut turned = all.clone();
-        turned.iter_mut().for_each(|one| one.points.reverse());
+        for one in &mut turned {
+            one.points.reverse();
+        }
         let (one, other) = (select(&request(choice, direction, all)), select(&request(choice, direction, turned)));
         prop_assert_eq!(one, other);
     }
