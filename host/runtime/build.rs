@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// One world that holds every interface of the contract, so that shared types are generated once. What a plugin must
 /// export and what it may import is decided by its kind, in `inspect.rs` and `linker.rs`, not here.
-const BINDGEN: &str = r##"
+const BINDGEN: &str = r#"
 wasmtime::component::bindgen!({
     path: "@DIRECTORY@",
     inline: "
@@ -44,4 +44,4 @@ wasmtime::component::bindgen!({
         "landfall:plugin/buffers.buffer": crate::buffer::Buffer,
     },
 });
-"##;
+"#;

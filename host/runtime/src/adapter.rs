@@ -3,8 +3,8 @@
 use futures_util::future::BoxFuture;
 use wasmtime::component::Resource;
 
-use crate::bindings::exports::landfall::plugin::adapter::{Guest as Exports, GuestIndices};
 use crate::binding::Binding;
+use crate::bindings::exports::landfall::plugin::adapter::{Guest as Exports, GuestIndices};
 use crate::buffer::Buffer;
 use crate::call::{Answer, Guest};
 use crate::contract::adapter::{
@@ -38,7 +38,10 @@ impl Adapter {
     /// The same adapter under other limits.
     #[must_use]
     pub fn with_limits(&self, limits: crate::Limits) -> Self {
-        Self { binding: self.binding.with_limits(limits), exports: self.exports.clone() }
+        Self {
+            binding: self.binding.with_limits(limits),
+            exports: self.exports.clone(),
+        }
     }
 
     async fn call<T, F>(&self, function: &'static str, body: F) -> Result<T, CallError>
@@ -59,14 +62,21 @@ impl Adapter {
     /// What is possible for a machine that came from `origin` in this direction.
     pub async fn get_features(&self, origin: String, direction: Direction) -> Result<Features, CallError> {
         self.call("get-features", move |guest, exports| {
-            Box::pin(async move { Ok(Ok(exports.call_get_features(&mut guest.store, &origin, direction).await?)) })
+            Box::pin(async move {
+                Ok(Ok(exports
+                    .call_get_features(&mut guest.store, &origin, direction)
+                    .await?))
+            })
         })
         .await
     }
 
     /// What is wrong with the site.
     pub async fn health(&self) -> Result<Vec<Finding>, CallError> {
-        self.call("health", |guest, exports| Box::pin(async move { exports.call_health(&mut guest.store).await })).await
+        self.call("health", |guest, exports| {
+            Box::pin(async move { exports.call_health(&mut guest.store).await })
+        })
+        .await
     }
 
     /// One page of machines.
@@ -94,7 +104,9 @@ impl Adapter {
     ) -> Result<PreflightAnswer, CallError> {
         self.call("preflight", move |guest, exports| {
             Box::pin(async move {
-                exports.call_preflight(&mut guest.store, &item, peer.as_ref(), &operation).await
+                exports
+                    .call_preflight(&mut guest.store, &item, peer.as_ref(), &operation)
+                    .await
             })
         })
         .await
@@ -163,7 +175,9 @@ impl Adapter {
         self.call("changes", move |guest, exports| {
             Box::pin(async move {
                 let (since, cursor) = (since.as_deref(), cursor.as_deref());
-                exports.call_changes(&mut guest.store, &machine, since, &mark, cursor).await
+                exports
+                    .call_changes(&mut guest.store, &machine, since, &mark, cursor)
+                    .await
             })
         })
         .await
@@ -175,7 +189,9 @@ impl Adapter {
         self.call("read", move |guest, exports| {
             Box::pin(async move {
                 let buffer = lend(guest, buffer)?;
-                exports.call_read(&mut guest.store, &machine, &mark, extent, buffer).await
+                exports
+                    .call_read(&mut guest.store, &machine, &mark, extent, buffer)
+                    .await
             })
         })
         .await
@@ -195,7 +211,9 @@ impl Adapter {
             guest.stamp(&mut call);
             Box::pin(async move {
                 let buffer = lend(guest, buffer)?;
-                exports.call_write(&mut guest.store, &call, &replica, &mark, offset, buffer).await
+                exports
+                    .call_write(&mut guest.store, &call, &replica, &mark, offset, buffer)
+                    .await
             })
         })
         .await
@@ -212,7 +230,11 @@ impl Adapter {
     /// One page of what carries this installation's stamp.
     pub async fn list_owned(&self, installation: String, cursor: Option<String>) -> Result<OwnedPage, CallError> {
         self.call("list-owned", move |guest, exports| {
-            Box::pin(async move { exports.call_list_owned(&mut guest.store, &installation, cursor.as_deref()).await })
+            Box::pin(async move {
+                exports
+                    .call_list_owned(&mut guest.store, &installation, cursor.as_deref())
+                    .await
+            })
         })
         .await
     }

@@ -14,7 +14,9 @@ const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x025
 pub(crate) fn refused(address: IpAddr) -> Option<&'static str> {
     match address.to_canonical() {
         IpAddr::V4(v4) if v4.is_link_local() => Some("a link-local address, where clouds keep their metadata service"),
-        IpAddr::V4(v4) if v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast() => Some("no address of one host"),
+        IpAddr::V4(v4) if v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast() => {
+            Some("no address of one host")
+        }
         IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("a link-local address"),
         IpAddr::V6(METADATA_V6) => Some("a cloud's metadata service"),
         IpAddr::V6(v6) if v6.is_unspecified() || v6.is_multicast() => Some("no address of one host"),
@@ -49,7 +51,10 @@ impl Resolve for CheckedResolver {
             let name = name.as_str().to_owned();
             // The port is a placeholder that reqwest replaces by the URL's.
             let found = tokio::net::lookup_host((name.as_str(), 0)).await.map(Vec::from_iter);
-            let addresses = found.map_err(|source| UnknownName { name: name.clone(), source })?;
+            let addresses = found.map_err(|source| UnknownName {
+                name: name.clone(),
+                source,
+            })?;
             check(&name, &addresses)?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
@@ -63,7 +68,11 @@ fn check(name: &str, addresses: &[SocketAddr]) -> Result<(), RefusedName> {
         let loopback = address.to_canonical().is_loopback() && name != "localhost" && !name.ends_with(".localhost");
         let why = refused(address).or(loopback.then_some("this host itself; grant the address or `localhost` instead"));
         if let Some(why) = why {
-            return Err(RefusedName { name: name.to_owned(), address, why });
+            return Err(RefusedName {
+                name: name.to_owned(),
+                address,
+                why,
+            });
         }
     }
     Ok(())
@@ -75,10 +84,25 @@ mod tests {
 
     #[test]
     fn metadata_and_link_local_are_never_reached() {
-        for bad in ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "0.0.0.0", "::", "224.0.0.1"] {
+        for bad in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fe80::1",
+            "fd00:ec2::254",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+        ] {
             assert!(refused(bad.parse().unwrap()).is_some(), "{bad}");
         }
-        for good in ["127.0.0.1", "10.0.0.1", "192.168.1.1", "fd00::1", "2001:db8::1", "::ffff:10.0.0.1"] {
+        for good in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "192.168.1.1",
+            "fd00::1",
+            "2001:db8::1",
+            "::ffff:10.0.0.1",
+        ] {
             assert!(refused(good.parse().unwrap()).is_none(), "{good}");
         }
     }
@@ -88,6 +112,12 @@ mod tests {
         let here = ["127.0.0.1:0".parse().unwrap()];
         assert!(check("vcenter.example", &here).is_err());
         assert!(check("localhost", &here).is_ok());
-        assert!(check("vcenter.example", &["10.1.2.3:0".parse().unwrap(), "169.254.169.254:0".parse().unwrap()]).is_err());
+        assert!(
+            check(
+                "vcenter.example",
+                &["10.1.2.3:0".parse().unwrap(), "169.254.169.254:0".parse().unwrap()]
+            )
+            .is_err()
+        );
     }
 }

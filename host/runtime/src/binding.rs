@@ -31,22 +31,43 @@ impl Binding {
         grants: Grants,
         limits: Limits,
     ) -> Result<Self, BindError> {
-        let effective = Effective { requests: plugin.manifest.requests.clone(), grants };
+        let effective = Effective {
+            requests: plugin.manifest.requests.clone(),
+            grants,
+        };
         let label = label.into();
         let identity = plugin.identity.clone();
         for interface in plugin.surface.needs() {
             if let Err(denial) = effective.check_interface(interface) {
-                return Err(BindError::NotGranted { plugin: identity, label, denial });
+                return Err(BindError::NotGranted {
+                    plugin: Box::new(identity),
+                    label,
+                    denial,
+                });
             }
         }
         let interfaces = effective.interfaces();
-        let linked = runtime.shared.linkers.with(&interfaces).and_then(|linker| linker.instantiate_pre(&plugin.component));
+        let linked = runtime
+            .shared
+            .linkers
+            .with(&interfaces)
+            .and_then(|linker| linker.instantiate_pre(&plugin.component));
         let pre = match linked {
             Ok(pre) => pre,
-            Err(source) => return Err(BindError::Link { plugin: identity, label, source }),
+            Err(source) => {
+                return Err(BindError::Link {
+                    plugin: Box::new(identity),
+                    label,
+                    source,
+                });
+            }
         };
-        let mut subject = Subject { plugin: identity, label, config, clock: false, random: false };
-        subject.may(&interfaces);
+        let subject = Subject {
+            plugin: identity,
+            label,
+            config,
+            interfaces,
+        };
         let callee = Callee {
             shared: Arc::clone(&runtime.shared),
             pre,
@@ -85,11 +106,20 @@ impl Binding {
         if found == wanted {
             return Ok(());
         }
-        let (plugin, label) = (self.plugin.identity.clone(), self.label().to_owned());
-        Err(BindError::WrongKind { plugin, label, found, wanted })
+        let (plugin, label) = (Box::new(self.plugin.identity.clone()), self.label().to_owned());
+        Err(BindError::WrongKind {
+            plugin,
+            label,
+            found,
+            wanted,
+        })
     }
 
     pub(crate) fn link_error(&self, source: wasmtime::Error) -> BindError {
-        BindError::Link { plugin: self.plugin.identity.clone(), label: self.label().to_owned(), source }
+        BindError::Link {
+            plugin: Box::new(self.plugin.identity.clone()),
+            label: self.label().to_owned(),
+            source,
+        }
     }
 }

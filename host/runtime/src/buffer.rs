@@ -32,7 +32,10 @@ struct Rope {
 impl Buffer {
     /// An empty buffer that takes at most `capacity` bytes.
     pub fn with_capacity(capacity: u64) -> Self {
-        Self { capacity, held: Arc::default() }
+        Self {
+            capacity,
+            held: Arc::default(),
+        }
     }
 
     /// A full buffer.
@@ -77,12 +80,17 @@ impl Buffer {
 
     /// A stream over what it holds now, from the start.
     pub(crate) fn reader(&self) -> Reader {
-        Reader { chunks: self.rope().chunks.clone() }
+        Reader {
+            chunks: self.rope().chunks.clone(),
+        }
     }
 
     /// A stream that appends.
     pub(crate) fn writer(&self) -> Writer {
-        Writer { buffer: self.clone(), permitted: 0 }
+        Writer {
+            buffer: self.clone(),
+            permitted: 0,
+        }
     }
 
     fn room(&self) -> u64 {
@@ -117,7 +125,9 @@ impl Pollable for Reader {
 #[async_trait]
 impl InputStream for Reader {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let Some(first) = self.chunks.front_mut() else { return Err(StreamError::Closed) };
+        let Some(first) = self.chunks.front_mut() else {
+            return Err(StreamError::Closed);
+        };
         let bytes = first.split_to(size.min(first.len()));
         if first.is_empty() {
             self.chunks.pop_front();
@@ -141,7 +151,9 @@ impl Pollable for Writer {
 impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         if bytes.len() as u64 > self.permitted {
-            return Err(StreamError::trap("more was written to a buffer than check-write permitted"));
+            return Err(StreamError::trap(
+                "more was written to a buffer than check-write permitted",
+            ));
         }
         self.permitted = 0;
         self.buffer.append(bytes);

@@ -117,31 +117,39 @@ where
         Ok(Ok(Ok(value))) => Ok(value),
         Ok(Ok(Err(failure))) => Err(Fault::Failure(failure)),
         Ok(Err(error)) => Err(classify(&error, &meter, &record, &limits)),
-        Err(_) => Err(Fault::WallLimit { limit: limits.wall, started: record.was_started() }),
+        Err(_) => Err(Fault::WallLimit {
+            limit: limits.wall,
+            started: record.was_started(),
+        }),
     }
 }
 
 /// A day is as good as no limit, and cannot overflow the clock.
 fn deadline(wall: Duration) -> Instant {
-    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    const LONGEST: Duration = Duration::from_hours(24);
     Instant::now() + wall.min(LONGEST)
 }
 
-async fn work<T, F>(
-    callee: Callee,
-    record: Arc<Record>,
-    meter: Arc<CpuMeter>,
-    deadline: Instant,
-    body: F,
-) -> Answer<T>
+async fn work<T, F>(callee: Callee, record: Arc<Record>, meter: Arc<CpuMeter>, deadline: Instant, body: F) -> Answer<T>
 where
     F: for<'g> FnOnce(&'g mut Guest) -> BoxFuture<'g, Answer<T>> + Send + 'static,
 {
-    let Callee { shared, pre, subject, effective, limits } = callee;
+    let Callee {
+        shared,
+        pre,
+        subject,
+        effective,
+        limits,
+    } = callee;
     let _slot = shared.instances.acquire().await?;
     record.start();
     let client = shared.http.clone();
-    let gate = Gate { client, effective, record: Arc::clone(&record), deadline };
+    let gate = Gate {
+        client,
+        effective,
+        record: Arc::clone(&record),
+        deadline,
+    };
     let mut store = Store::new(pre.engine(), GuestState::new(subject, record, gate, &limits));
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_FUEL);
@@ -153,7 +161,11 @@ where
         Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::task::yield_now())))
     });
     let instance = pre.instantiate_async(&mut store).await?;
-    let mut guest = Guest { store, instance, deadline };
+    let mut guest = Guest {
+        store,
+        instance,
+        deadline,
+    };
     body(&mut guest).await
 }
 
@@ -176,7 +188,9 @@ fn classify(error: &wasmtime::Error, meter: &CpuMeter, record: &Record, limits: 
     let frame = |frame: &wasmtime::FrameInfo| frame.func_name().unwrap_or("<unnamed>").to_owned();
     Fault::Trap {
         message: trap.map_or_else(|| error.root_cause().to_string(), ToString::to_string),
-        backtrace: trace.map(|trace| trace.frames().iter().map(frame).collect()).unwrap_or_default(),
+        backtrace: trace
+            .map(|trace| trace.frames().iter().map(frame).collect())
+            .unwrap_or_default(),
         last_words: record.last_error_line(),
     }
 }

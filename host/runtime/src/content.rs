@@ -53,7 +53,10 @@ impl ContentStore {
     /// Reads a version back; `NotFound` if it was never kept.
     pub(crate) fn read(&self, digits: &str) -> io::Result<Content> {
         let place = self.directory.join(digits);
-        Ok(Content { manifest: fs::read(place.join(MANIFEST))?, component: fs::read(place.join(COMPONENT))? })
+        Ok(Content {
+            manifest: fs::read(place.join(MANIFEST))?,
+            component: fs::read(place.join(COMPONENT))?,
+        })
     }
 }
 

@@ -24,7 +24,10 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// What a job pins: component and manifest together, since the manifest bounds what the component may do. Both are
 /// hashed first, so that no byte can wander from one to the other.
 pub(crate) fn of_plugin(manifest: &[u8], component: &[u8]) -> String {
-    format!("sha256:{}", sha256(&[&Sha256::digest(manifest), &Sha256::digest(component)]))
+    format!(
+        "sha256:{}",
+        sha256(&[&Sha256::digest(manifest), &Sha256::digest(component)])
+    )
 }
 
 /// The hex digits of a plugin's digest, if it is one. They become a file name.

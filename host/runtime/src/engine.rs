@@ -4,7 +4,9 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use wasmtime::{Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+};
 
 /// How often a running guest is asked for its CPU time, and so how far it can overrun: one tick, two at worst. Shorter
 /// ticks cost more yields than they save.
@@ -46,18 +48,21 @@ pub enum Allocator {
 
 /// The pool if it can be had, else without.
 pub(crate) fn build(instances: u32) -> wasmtime::Result<(Engine, Allocator)> {
-    let mut pooled = config()?;
+    let mut pooled = config();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
     match Engine::new(&pooled) {
         Ok(engine) => Ok((engine, Allocator::Pooling)),
         Err(error) => {
-            tracing::warn!(error = format!("{error:#}"), "no pool of instances on this machine: they are allocated one by one");
-            Ok((Engine::new(&config()?)?, Allocator::OnDemand))
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "no pool of instances on this machine: they are allocated one by one"
+            );
+            Ok((Engine::new(&config())?, Allocator::OnDemand))
         }
     }
 }
 
-fn config() -> wasmtime::Result<Config> {
+fn config() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -71,7 +76,7 @@ fn config() -> wasmtime::Result<Config> {
     if let Some(frames) = NonZeroUsize::new(BACKTRACE_FRAMES) {
         config.wasm_backtrace_max_frames(Some(frames));
     }
-    Ok(config)
+    config
 }
 
 fn pool(instances: u32) -> PoolingAllocationConfig {
@@ -101,12 +106,14 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
 /// Starts the thread that makes epochs pass. It ends by itself when the engine is gone.
 pub(crate) fn start_ticking(engine: &Engine) -> std::io::Result<()> {
     let engine: EngineWeak = engine.weak();
-    thread::Builder::new().name("landfall-epoch".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(TICK);
-        }
-    })?;
+    thread::Builder::new()
+        .name("landfall-epoch".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                thread::sleep(TICK);
+            }
+        })?;
     Ok(())
 }

@@ -138,7 +138,11 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for `{}`, {}: {}", self.plugin, self.label, self.function, self.fault)?;
+        write!(
+            f,
+            "{} for `{}`, {}: {}",
+            self.plugin, self.label, self.function, self.fault
+        )?;
         self.denials.iter().try_for_each(|denial| write!(f, "; {denial}"))
     }
 }
@@ -152,7 +156,7 @@ pub enum BindError {
     #[error("{plugin} for `{label}`: {denial}")]
     NotGranted {
         /// The plugin.
-        plugin: Identity,
+        plugin: Box<Identity>,
         /// The site or runbook.
         label: String,
         /// What, and the line that would grant it.
@@ -162,7 +166,7 @@ pub enum BindError {
     #[error("{plugin} for `{label}` is a {found}, and a {wanted} is needed")]
     WrongKind {
         /// The plugin.
-        plugin: Identity,
+        plugin: Box<Identity>,
         /// The site or runbook.
         label: String,
         /// What it is.
@@ -174,7 +178,7 @@ pub enum BindError {
     #[error("{plugin} for `{label}` does not link")]
     Link {
         /// The plugin.
-        plugin: Identity,
+        plugin: Box<Identity>,
         /// The site or runbook.
         label: String,
         /// wasmtime's words.

@@ -19,7 +19,10 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     let ours = found.uid() == rustix::process::geteuid().as_raw();
     if !found.is_dir() || !ours || found.mode() & FOREIGN_WRITE != 0 {
-        let why = format!("{} must be a directory that belongs to this user and that no one else can write", path.display());
+        let why = format!(
+            "{} must be a directory that belongs to this user and that no one else can write",
+            path.display()
+        );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     Ok(())
@@ -27,7 +30,11 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
 
 /// Writes a new file and makes it durable.
 pub(crate) fn write_synced(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE_FILE).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE_FILE)
+        .open(path)?;
     for part in parts {
         file.write_all(part)?;
     }

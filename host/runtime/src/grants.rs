@@ -114,7 +114,9 @@ impl TryFrom<String> for HostName {
                 Err(format!("{text:?}: a grant names each host exactly, without wildcards"))
             }
             Ok(host) => Ok(Self(host)),
-            Err(error) => Err(format!("{text:?} is no host: {error} (IPv6 addresses stand in brackets)")),
+            Err(error) => Err(format!(
+                "{text:?} is no host: {error} (IPv6 addresses stand in brackets)"
+            )),
         }
     }
 }
@@ -146,14 +148,23 @@ impl HttpGrant {
             _ => return None,
         };
         let host = HostName(url.host()?.to_owned());
-        Some(Self { scheme, host, port: url.port_or_known_default()? })
+        Some(Self {
+            scheme,
+            host,
+            port: url.port_or_known_default()?,
+        })
     }
 }
 
 impl fmt::Display for HttpGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scheme, host, port } = self;
-        write!(f, "{{ scheme = \"{}\", host = \"{}\", port = {port} }}", scheme.as_str(), host.0)
+        write!(
+            f,
+            "{{ scheme = \"{}\", host = \"{}\", port = {port} }}",
+            scheme.as_str(),
+            host.0
+        )
     }
 }
 
@@ -247,9 +258,15 @@ impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = &self.what;
         match &self.remedy {
-            Remedy::Grant(line) => write!(f, "{what} is not granted; this line in its grants would grant it: {line}"),
+            Remedy::Grant(line) => write!(
+                f,
+                "{what} is not granted; this line in its grants would grant it: {line}"
+            ),
             Remedy::Request(line) => {
-                write!(f, "{what} is not requested in plugin.toml; its author would add to [requests]: {line}")
+                write!(
+                    f,
+                    "{what} is not requested in plugin.toml; its author would add to [requests]: {line}"
+                )
             }
             Remedy::Never(why) => write!(f, "{what} is never allowed: {why}"),
         }
@@ -273,11 +290,20 @@ impl Effective {
     pub(crate) fn check_interface(&self, interface: Interface) -> Result<(), Denial> {
         let what = format!("the interface `{interface}`");
         if !self.requests.include(interface) {
-            let asked = Grants { interfaces: self.requests.interfaces.clone(), http: Vec::new() };
-            return Err(Denial { what, remedy: Remedy::Request(asked.line_with(interface)) });
+            let asked = Grants {
+                interfaces: self.requests.interfaces.clone(),
+                http: Vec::new(),
+            };
+            return Err(Denial {
+                what,
+                remedy: Remedy::Request(asked.line_with(interface)),
+            });
         }
         if !self.grants.include(interface) {
-            return Err(Denial { what, remedy: Remedy::Grant(self.grants.line_with(interface)) });
+            return Err(Denial {
+                what,
+                remedy: Remedy::Grant(self.grants.line_with(interface)),
+            });
         }
         Ok(())
     }
@@ -286,10 +312,16 @@ impl Effective {
         let HttpGrant { scheme, host, port } = destination;
         let what = format!("{}://{}:{port}", scheme.as_str(), host.0);
         if !self.requests.http.iter().any(|pattern| pattern.matches(destination)) {
-            return Err(Denial { what, remedy: Remedy::Request(format!("http = [{destination}]")) });
+            return Err(Denial {
+                what,
+                remedy: Remedy::Request(format!("http = [{destination}]")),
+            });
         }
         if !self.grants.http.contains(destination) {
-            return Err(Denial { what, remedy: Remedy::Grant(self.grants.http_line_with(destination)) });
+            return Err(Denial {
+                what,
+                remedy: Remedy::Grant(self.grants.http_line_with(destination)),
+            });
         }
         Ok(())
     }
@@ -300,7 +332,10 @@ mod tests {
     use super::*;
 
     fn effective(requests: &str, grants: &str) -> Effective {
-        Effective { requests: toml::from_str(requests).unwrap(), grants: toml::from_str(grants).unwrap() }
+        Effective {
+            requests: toml::from_str(requests).unwrap(),
+            grants: toml::from_str(grants).unwrap(),
+        }
     }
 
     fn destination(url: &str) -> HttpGrant {
@@ -315,7 +350,9 @@ mod tests {
         let allowed = effective(ANY, r#"http = [{ scheme = "http", host = "LAB.example", port = 80 }]"#);
         assert_eq!(allowed.interfaces(), BTreeSet::from([Interface::Http]));
         allowed.check_destination(&destination("http://lab.example/x")).unwrap();
-        let denial = allowed.check_destination(&destination("https://lab.example/")).unwrap_err();
+        let denial = allowed
+            .check_destination(&destination("https://lab.example/"))
+            .unwrap_err();
         assert!(matches!(denial.remedy, Remedy::Request(_)), "{denial}");
     }
 
@@ -326,12 +363,19 @@ mod tests {
         let denial = refused.check_destination(&other).unwrap_err();
         let line = denial.grant_line().unwrap();
         effective(ANY, line).check_destination(&other).unwrap();
-        effective(ANY, line).check_destination(&destination("http://127.0.0.1:9000/")).unwrap();
+        effective(ANY, line)
+            .check_destination(&destination("http://127.0.0.1:9000/"))
+            .unwrap();
 
         let denial = refused.check_interface(Interface::Clock).unwrap_err();
-        effective(ANY, denial.grant_line().unwrap()).check_interface(Interface::Clock).unwrap();
+        effective(ANY, denial.grant_line().unwrap())
+            .check_interface(Interface::Clock)
+            .unwrap();
         let denial = refused.check_interface(Interface::Random).unwrap_err();
-        assert!(matches!(&denial.remedy, Remedy::Request(line) if line.contains("random")), "{denial}");
+        assert!(
+            matches!(&denial.remedy, Remedy::Request(line) if line.contains("random")),
+            "{denial}"
+        );
     }
 
     #[test]

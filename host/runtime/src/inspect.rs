@@ -63,18 +63,31 @@ pub(crate) fn surface(bytes: &[u8]) -> Result<Surface, Unfit> {
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| unreadable(&error))? {
-            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(Unfit::CoreModule),
+            Payload::Version {
+                encoding: Encoding::Module,
+                ..
+            } if depth == 0 => return Err(Unfit::CoreModule),
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    surface.imports.insert(import.map_err(|error| unreadable(&error))?.name.name.to_owned());
+                    surface
+                        .imports
+                        .insert(import.map_err(|error| unreadable(&error))?.name.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
-                    surface.exports.insert(export.map_err(|error| unreadable(&error))?.name.name.to_owned());
+                    surface
+                        .exports
+                        .insert(export.map_err(|error| unreadable(&error))?.name.name.to_owned());
                 }
+            }
+            Payload::UnknownSection { id, range, .. } => {
+                return Err(Unfit::Malformed(format!(
+                    "no such section: {id} at offset {}",
+                    range.start
+                )));
             }
             _ => {}
         }
@@ -85,13 +98,20 @@ pub(crate) fn surface(bytes: &[u8]) -> Result<Surface, Unfit> {
 fn unreadable(error: &wasmparser::BinaryReaderError) -> Unfit {
     let text = error.to_string();
     // The parser has no kind for this; a test holds the words.
-    if text.contains("unexpected end") { Unfit::Truncated(text) } else { Unfit::Malformed(text) }
+    if text.contains("unexpected end") {
+        Unfit::Truncated(text)
+    } else {
+        Unfit::Malformed(text)
+    }
 }
 
 impl Surface {
     /// Whether it fits the kind's world: all required exports, and no import that this kind cannot have.
     pub(crate) fn check(&self, kind: Kind) -> Result<(), Unfit> {
-        let missing: Vec<_> = required(kind).into_iter().filter(|name| !self.has_export(name)).collect();
+        let missing: Vec<_> = required(kind)
+            .into_iter()
+            .filter(|name| !self.has_export(name))
+            .collect();
         if !missing.is_empty() {
             let looks = [Kind::Runbook, Kind::HypervisorAdapter, Kind::RecoveryPointPolicy]
                 .into_iter()
@@ -99,12 +119,21 @@ impl Surface {
                 .map(|other| format!("; it looks like a {other}"))
                 .unwrap_or_default();
             let missing = missing.join("`, `");
-            return Err(Unfit::WrongWorld(format!("a {kind} must export `{missing}` at version {CONTRACT}{looks}")));
+            return Err(Unfit::WrongWorld(format!(
+                "a {kind} must export `{missing}` at version {CONTRACT}{looks}"
+            )));
         }
-        let unknown: Vec<_> = self.imports.iter().filter(|name| !is_known(kind, name)).map(String::as_str).collect();
+        let unknown: Vec<_> = self
+            .imports
+            .iter()
+            .filter(|name| !is_known(kind, name))
+            .map(String::as_str)
+            .collect();
         if !unknown.is_empty() {
             let unknown = unknown.join("`, `");
-            return Err(Unfit::WrongWorld(format!("it imports `{unknown}`, which this host does not give to a {kind}")));
+            return Err(Unfit::WrongWorld(format!(
+                "it imports `{unknown}`, which this host does not give to a {kind}"
+            )));
         }
         Ok(())
     }
@@ -116,7 +145,10 @@ impl Surface {
 
     /// The interfaces among the imports that need a grant.
     pub(crate) fn needs(&self) -> BTreeSet<Interface> {
-        self.imports.iter().filter_map(|import| Interface::of_import(split(import).0)).collect()
+        self.imports
+            .iter()
+            .filter_map(|import| Interface::of_import(split(import).0))
+            .collect()
     }
 }
 
@@ -167,7 +199,10 @@ mod tests {
 
     fn surface_of(imports: &[&str], exports: &[&str]) -> Surface {
         let set = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        Surface { imports: set(imports), exports: set(exports) }
+        Surface {
+            imports: set(imports),
+            exports: set(exports),
+        }
     }
 
     #[test]
@@ -188,17 +223,33 @@ mod tests {
 
     #[test]
     fn a_wrong_world_names_what_is_wrong() {
-        let runbook = surface_of(&[], &["landfall:plugin/plugin@0.1.0", "landfall:plugin/runbook-run@0.1.3"]);
+        let runbook = surface_of(
+            &[],
+            &["landfall:plugin/plugin@0.1.0", "landfall:plugin/runbook-run@0.1.3"],
+        );
         assert_eq!(runbook.check(Kind::Runbook), Ok(()));
-        let Err(Unfit::WrongWorld(text)) = runbook.check(Kind::HypervisorAdapter) else { panic!() };
-        assert_eq!(text, "a hypervisor-adapter must export `landfall:plugin/adapter` at version 0.1.0; it looks like a runbook");
+        let Err(Unfit::WrongWorld(text)) = runbook.check(Kind::HypervisorAdapter) else {
+            panic!()
+        };
+        assert_eq!(
+            text,
+            "a hypervisor-adapter must export `landfall:plugin/adapter` at version 0.1.0; it looks like a runbook"
+        );
     }
 
     #[test]
     fn an_unknown_import_is_named() {
         let exports = ["landfall:plugin/plugin@0.1.0", "landfall:plugin/policy@0.1.0"];
-        for bad in ["landfall:plugin/clock@0.1.0", "wasi:http/types@0.2.12", "wasi:io/poll@0.3.0", "acme:x/y@1.0.0", "plain"] {
-            let Err(Unfit::WrongWorld(text)) = surface_of(&[bad], &exports).check(Kind::RecoveryPointPolicy) else { panic!() };
+        for bad in [
+            "landfall:plugin/clock@0.1.0",
+            "wasi:http/types@0.2.12",
+            "wasi:io/poll@0.3.0",
+            "acme:x/y@1.0.0",
+            "plain",
+        ] {
+            let Err(Unfit::WrongWorld(text)) = surface_of(&[bad], &exports).check(Kind::RecoveryPointPolicy) else {
+                panic!()
+            };
             assert!(text.contains(bad), "{text}");
         }
         let inert = surface_of(&["wasi:cli/environment@0.2.6", "landfall:plugin/log@0.1.0"], &exports);

@@ -95,7 +95,10 @@ impl CpuMeter {
 fn thread_nanoseconds() -> u64 {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
-    seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or(0))
+    seconds
+        .unwrap_or(0)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds.unwrap_or(0))
 }
 
 /// Adds up all memories and tables of a store; wasmtime's own limits are per memory.
@@ -110,7 +113,12 @@ pub(crate) struct MemoryLimiter {
 
 impl MemoryLimiter {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, used: 0, last: 0, refused: false }
+        Self {
+            limit,
+            used: 0,
+            last: 0,
+            refused: false,
+        }
     }
 
     /// True once a growth was refused: the guest may go on, but mostly it traps soon after.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::Engine;
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::landfall::plugin::{buffers, clock, config, log, random, types};
 use crate::grants::Interface;
@@ -18,7 +18,10 @@ pub(crate) struct Linkers {
 
 impl Linkers {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine, made: Mutex::default() }
+        Self {
+            engine,
+            made: Mutex::default(),
+        }
     }
 
     pub(crate) fn with(&self, interfaces: &BTreeSet<Interface>) -> wasmtime::Result<Arc<Linker<GuestState>>> {
@@ -29,13 +32,6 @@ impl Linkers {
         let linker = Arc::new(build(&self.engine, interfaces)?);
         made.insert(interfaces.clone(), Arc::clone(&linker));
         Ok(linker)
-    }
-
-    /// For `describe`: nothing is granted. The component's other imports are there so that it can start, and trap.
-    pub(crate) fn for_describe(&self, component: &Component) -> wasmtime::Result<InstancePre<GuestState>> {
-        let mut linker = Linker::clone(&*self.with(&BTreeSet::new())?);
-        linker.define_unknown_imports_as_traps(component)?;
-        linker.instantiate_pre(component)
     }
 }
 

@@ -3,10 +3,13 @@
 //! Everything works on the bytes that were read first, so a file that changes meanwhile cannot mix two versions. A
 //! plugin enters the content store only when it passed all checks.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
+
+use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::landfall::plugin as exports;
 use crate::call::Callee;
@@ -19,7 +22,7 @@ use crate::limits::Limits;
 use crate::manifest::{Kind, Manifest};
 use crate::plugin::Plugin;
 use crate::runtime::Shared;
-use crate::state::Subject;
+use crate::state::{GuestState, Subject};
 use crate::{digest, manifest};
 
 /// A manifest is a page of text.
@@ -148,13 +151,18 @@ pub(crate) async fn from_store(shared: &Arc<Shared>, digest: &str) -> Result<Arc
     if let Some(plugin) = alive(shared, digest) {
         return Ok(plugin);
     }
-    let digits = digest::digits(digest).ok_or_else(|| LoadError::NotInStore(digest.to_owned()))?.to_owned();
+    let digits = digest::digits(digest)
+        .ok_or_else(|| LoadError::NotInStore(digest.to_owned()))?
+        .to_owned();
     let (store, wanted) = (Arc::clone(shared), digest.to_owned());
     let content = blocking(move || match store.store.read(&digits) {
         Ok(content) if digest::of_plugin(&content.manifest, &content.component) == wanted => Ok(content),
         Ok(_) => Err(LoadError::Damaged(wanted)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LoadError::NotInStore(wanted)),
-        Err(source) => Err(LoadError::Io { path: digits.into(), source }),
+        Err(source) => Err(LoadError::Io {
+            path: digits.into(),
+            source,
+        }),
     })
     .await??;
     load(shared, content).await
@@ -193,47 +201,69 @@ async fn load(shared: &Arc<Shared>, content: Content) -> Result<Arc<Plugin>, Loa
     let surface = inspect::surface(&content.component)?;
     surface.check(manifest.plugin.kind)?;
 
-    let slot = shared.compiling.acquire().await.map_err(|error| LoadError::Host(error.to_string()))?;
+    let slot = shared
+        .compiling
+        .acquire()
+        .await
+        .map_err(|error| LoadError::Host(error.to_string()))?;
     let host = Arc::clone(shared);
     let (compiled, content) = blocking(move || (host.cache.load(&host.engine, &content.component), content)).await?;
     drop(slot);
     let (component, origin) = compiled.map_err(LoadError::Compile)?;
     // With everything linked: what cannot be satisfied now never can be, whatever is granted.
-    let everything = shared.linkers.with(&Interface::ALL.into()).map_err(LoadError::Compile)?;
-    everything.instantiate_pre(&component).map_err(|error| LoadError::WrongWorld(format!("{error:#}")))?;
+    let everything = shared
+        .linkers
+        .with(&Interface::ALL.into())
+        .map_err(LoadError::Compile)?;
+    let pre = everything
+        .instantiate_pre(&component)
+        .map_err(|error| LoadError::WrongWorld(format!("{error:#}")))?;
 
-    let identity = Identity { name: manifest.plugin.name.clone(), version: manifest.plugin.version.clone(), digest };
-    let info = describe(shared, &component, &identity, manifest.plugin.kind).await?;
+    let identity = Identity {
+        name: manifest.plugin.name.clone(),
+        version: manifest.plugin.version.clone(),
+        digest,
+    };
+    let info = describe(shared, pre, &identity, manifest.plugin.kind).await?;
     agree(&manifest, &info)?;
     keep(shared, &identity.digest, content).await?;
 
-    let plugin = Arc::new(Plugin { identity, manifest, info, surface, component, origin });
+    let plugin = Arc::new(Plugin {
+        identity,
+        manifest,
+        info,
+        surface,
+        component,
+        origin,
+    });
     remember(shared, &plugin);
     Ok(plugin)
 }
 
-/// Asks the component who it is, with nothing granted, and checks the types of its exports on the way.
+/// Asks the component who it is, with everything linked and nothing granted, and checks the types of its exports on the way.
 async fn describe(
     shared: &Arc<Shared>,
-    component: &wasmtime::component::Component,
+    pre: InstancePre<GuestState>,
     identity: &Identity,
     kind: Kind,
 ) -> Result<Info, LoadError> {
-    let wrong = |error: wasmtime::Error| LoadError::WrongWorld(format!("{error:#}"));
-    let pre = shared.linkers.for_describe(component).map_err(wrong)?;
-    let plugin = exports::plugin::GuestIndices::new(&pre).map_err(wrong)?;
     let subject = Subject {
         plugin: identity.clone(),
         label: "describe".to_owned(),
         config: Arc::default(),
-        clock: false,
-        random: false,
+        interfaces: BTreeSet::new(),
     };
     let callee = Callee {
         shared: Arc::clone(shared),
         subject: Arc::new(subject),
-        effective: Arc::new(Effective { requests: manifest::Requests::default(), grants: Grants::default() }),
-        limits: Limits { wall: DESCRIBE_WALL, ..Limits::default() },
+        effective: Arc::new(Effective {
+            requests: manifest::Requests::default(),
+            grants: Grants::default(),
+        }),
+        limits: Limits {
+            wall: DESCRIBE_WALL,
+            ..Limits::default()
+        },
         pre,
     };
     let pre = callee.pre.clone();
@@ -250,7 +280,7 @@ async fn describe(
                     exports::policy::GuestIndices::new(&pre)?.load(&mut guest.store, &guest.instance)?;
                 }
             }
-            let exported = plugin.load(&mut guest.store, &guest.instance)?;
+            let exported = exports::plugin::GuestIndices::new(&pre)?.load(&mut guest.store, &guest.instance)?;
             Ok(Ok(exported.call_describe(&mut guest.store).await?))
         })
     });
@@ -270,7 +300,11 @@ fn agree(manifest: &Manifest, info: &Info) -> Result<(), LoadError> {
     ];
     for (field, manifest, component) in pairs {
         if manifest != *component {
-            return Err(LoadError::Mismatch { field, manifest, component: component.clone() });
+            return Err(LoadError::Mismatch {
+                field,
+                manifest,
+                component: component.clone(),
+            });
         }
     }
     Ok(())
@@ -287,7 +321,12 @@ async fn keep(shared: &Arc<Shared>, digest: &str, content: Content) -> Result<()
 }
 
 fn alive(shared: &Shared, digest: &str) -> Option<Arc<Plugin>> {
-    shared.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(digest).and_then(Weak::upgrade)
+    shared
+        .loaded
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(digest)
+        .and_then(Weak::upgrade)
 }
 
 fn remember(shared: &Shared, plugin: &Arc<Plugin>) {
@@ -298,5 +337,7 @@ fn remember(shared: &Shared, plugin: &Arc<Plugin>) {
 
 /// File and compiler work off the async threads. A panic in the compiler becomes an error of this one load.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| LoadError::Host(error.to_string()))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| LoadError::Host(error.to_string()))
 }

@@ -106,7 +106,9 @@ impl Manifest {
             ));
         }
         if component.is_empty() || component.starts_with('.') || component.contains(['/', '\\', '\0']) {
-            return Err(format!("plugin.component {component:?}: name a file in the directory of plugin.toml"));
+            return Err(format!(
+                "plugin.component {component:?}: name a file in the directory of plugin.toml"
+            ));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A recovery-point policy as typed calls. Policies are pure: whatever is granted, their world holds no authority.
 
-use crate::bindings::exports::landfall::plugin::policy::GuestIndices;
 use crate::binding::Binding;
+use crate::bindings::exports::landfall::plugin::policy::GuestIndices;
 use crate::contract::policy::{Choice, Request, Selection, Verdict};
 use crate::error::{BindError, CallError};
 use crate::manifest::Kind;
@@ -24,6 +24,15 @@ impl Policy {
     /// What it was made from.
     pub fn binding(&self) -> &Binding {
         &self.binding
+    }
+
+    /// The same policy under other limits.
+    #[must_use]
+    pub fn with_limits(&self, limits: crate::Limits) -> Self {
+        Self {
+            binding: self.binding.with_limits(limits),
+            exports: self.exports.clone(),
+        }
     }
 
     /// What an operator can choose from.

@@ -121,7 +121,8 @@ type Table = BTreeMap<PathBuf, Entry>;
 
 #[derive(Debug, Clone, Default)]
 struct Entry {
-    seen: Fingerprint,
+    /// None: not read yet.
+    seen: Option<Fingerprint>,
     serving: Option<Arc<Plugin>>,
     loaded_at_ms: Option<u64>,
     error: Option<StatusError>,
@@ -139,7 +140,12 @@ impl Registry {
         match usable {
             Ok(found) if found.mode() & WRITABLE_BY_ALL != 0 => return Err(RegistryError::Writable(directory)),
             Ok(_) => {}
-            Err(source) => return Err(RegistryError::Directory { path: directory, source }),
+            Err(source) => {
+                return Err(RegistryError::Directory {
+                    path: directory,
+                    source,
+                });
+            }
         }
         let shared = Shared {
             runtime,
@@ -148,7 +154,9 @@ impl Registry {
             generation: watch::Sender::new(0),
             refreshing: Mutex::new(()),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// The directory whose subdirectories are plugins.
@@ -159,13 +167,20 @@ impl Registry {
     /// The version that new work gets.
     pub fn current(&self, name: &str) -> Option<Arc<Plugin>> {
         let table = self.shared.table.load();
-        table.values().filter_map(|entry| entry.serving.as_ref()).find(|plugin| plugin.name() == name).cloned()
+        table
+            .values()
+            .filter_map(|entry| entry.serving.as_ref())
+            .find(|plugin| plugin.name() == name)
+            .cloned()
     }
 
     /// All plugin directories, by name.
     pub fn list(&self) -> Vec<PluginStatus> {
         let table = self.shared.table.load();
-        let mut all: Vec<_> = table.iter().map(|(directory, entry)| status(directory, entry)).collect();
+        let mut all: Vec<_> = table
+            .iter()
+            .map(|(directory, entry)| status(directory, entry))
+            .collect();
         all.sort_by(|one, other| (&one.name, &one.source).cmp(&(&other.name, &other.source)));
         all
     }
@@ -182,8 +197,10 @@ impl Registry {
         let _one = self.shared.refreshing.lock().await;
         let found = self.scan().await?;
         let known = self.shared.table.load_full();
-        let changed: Vec<_> =
-            found.iter().filter(|(path, seen)| known.get(*path).is_none_or(|entry| entry.seen != **seen)).collect();
+        let changed: Vec<_> = found
+            .iter()
+            .filter(|(path, seen)| known.get(*path).is_none_or(|entry| entry.seen.as_ref() != Some(*seen)))
+            .collect();
         if changed.is_empty() && known.len() == found.len() {
             return Ok(true);
         }
@@ -195,7 +212,11 @@ impl Registry {
             }
         });
         // At the first look nothing is known to be moving, and a start should not wait.
-        let settled = if known.is_empty() { found.clone() } else { self.scan_again().await? };
+        let settled = if known.is_empty() {
+            found.clone()
+        } else {
+            self.scan_again().await?
+        };
         for (path, seen) in &changed {
             if settled.get(*path) == Some(*seen) {
                 self.load(path, (*seen).clone()).await;
@@ -212,14 +233,21 @@ impl Registry {
     async fn scan(&self) -> Result<BTreeMap<PathBuf, Fingerprint>, RegistryError> {
         let path = self.shared.directory.clone();
         let scanned = tokio::task::spawn_blocking(move || scan(&path)).await;
-        scanned.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|source| RegistryError::Directory {
-            path: self.shared.directory.clone(),
-            source,
-        })
+        scanned
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|source| RegistryError::Directory {
+                path: self.shared.directory.clone(),
+                source,
+            })
     }
 
     async fn load(&self, path: &Path, seen: Fingerprint) {
-        let loaded = self.shared.runtime.load(path).await.map_err(|error| describe(error.code(), &error));
+        let loaded = self
+            .shared
+            .runtime
+            .load(path)
+            .await
+            .map_err(|error| describe(error.code(), &error));
         let loaded = loaded.and_then(|plugin| match self.owner_of(plugin.name(), path) {
             Some(owner) => Err(duplicate(plugin.name(), &owner)),
             None => Ok(plugin),
@@ -233,10 +261,13 @@ impl Registry {
         }
         self.publish(|table| {
             let entry = table.entry(path.to_owned()).or_default();
-            entry.seen = seen;
+            entry.seen = Some(seen);
             match loaded {
                 Ok(plugin) => {
-                    let same = entry.serving.as_ref().is_some_and(|old| old.digest() == plugin.digest());
+                    let same = entry
+                        .serving
+                        .as_ref()
+                        .is_some_and(|old| old.digest() == plugin.digest());
                     entry.loaded_at_ms = if same { entry.loaded_at_ms } else { Some(now_ms()) };
                     entry.serving = Some(plugin);
                     entry.error = None;
@@ -250,7 +281,10 @@ impl Registry {
     fn owner_of(&self, name: &str, path: &Path) -> Option<PathBuf> {
         let table = self.shared.table.load();
         let serves = |entry: &Entry| entry.serving.as_ref().is_some_and(|plugin| plugin.name() == name);
-        table.iter().find(|(other, entry)| *other != path && serves(entry)).map(|(other, _)| other.clone())
+        table
+            .iter()
+            .find(|(other, entry)| *other != path && serves(entry))
+            .map(|(other, _)| other.clone())
     }
 
     /// Only called under the refresh lock, so no change of another is lost.
@@ -267,7 +301,9 @@ fn scan(directory: &Path) -> io::Result<BTreeMap<PathBuf, Fingerprint>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         if path.is_dir() && !hidden {
             // A directory that vanishes meanwhile is not there any more.
             let Ok(files) = fs::read_dir(&path) else { continue };
@@ -282,8 +318,14 @@ fn scan(directory: &Path) -> io::Result<BTreeMap<PathBuf, Fingerprint>> {
 }
 
 fn duplicate(name: &str, owner: &Path) -> StatusError {
-    let message = format!("the name `{name}` is taken by the plugin in {}; remove one of the two", owner.display());
-    StatusError { code: "LF0417".to_owned(), message }
+    let message = format!(
+        "the name `{name}` is taken by the plugin in {}; remove one of the two",
+        owner.display()
+    );
+    StatusError {
+        code: "LF0417".to_owned(),
+        message,
+    }
 }
 
 /// The whole chain of causes in one line.
@@ -294,7 +336,10 @@ fn describe(code: &str, error: &LoadError) -> StatusError {
         message = format!("{message}: {error}");
         cause = error.source();
     }
-    StatusError { code: code.to_owned(), message }
+    StatusError {
+        code: code.to_owned(),
+        message,
+    }
 }
 
 fn status(directory: &Path, entry: &Entry) -> PluginStatus {
@@ -319,7 +364,10 @@ fn status(directory: &Path, entry: &Entry) -> PluginStatus {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "shown to people; nothing is decided by it")]
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

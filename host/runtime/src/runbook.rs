@@ -2,8 +2,8 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::bindings::exports::landfall::plugin::{runbook_probe, runbook_run, runbook_undo};
 use crate::binding::Binding;
+use crate::bindings::exports::landfall::plugin::{runbook_probe, runbook_run, runbook_undo};
 use crate::call::{Answer, Guest};
 use crate::contract::runbook::{Context, Outcome};
 use crate::contract::types::{Call, OperationFacts, ProbeAnswer};
@@ -26,10 +26,23 @@ impl Runbook {
         let pre = &binding.callee.pre;
         let link_error = |error| binding.link_error(error);
         let run = runbook_run::GuestIndices::new(pre).map_err(link_error)?;
-        let probe = binding.plugin.has_probe().then(|| runbook_probe::GuestIndices::new(pre)).transpose();
-        let undo = binding.plugin.has_undo().then(|| runbook_undo::GuestIndices::new(pre)).transpose();
+        let probe = binding
+            .plugin
+            .has_probe()
+            .then(|| runbook_probe::GuestIndices::new(pre))
+            .transpose();
+        let undo = binding
+            .plugin
+            .has_undo()
+            .then(|| runbook_undo::GuestIndices::new(pre))
+            .transpose();
         let (probe, undo) = (probe.map_err(link_error)?, undo.map_err(link_error)?);
-        Ok(Self { binding, run, probe, undo })
+        Ok(Self {
+            binding,
+            run,
+            probe,
+            undo,
+        })
     }
 
     /// What it was made from.
@@ -40,7 +53,10 @@ impl Runbook {
     /// The same runbook under other limits.
     #[must_use]
     pub fn with_limits(&self, limits: crate::Limits) -> Self {
-        Self { binding: self.binding.with_limits(limits), ..self.clone() }
+        Self {
+            binding: self.binding.with_limits(limits),
+            ..self.clone()
+        }
     }
 
     async fn call<T, F>(&self, function: &'static str, body: F) -> Result<T, CallError>
@@ -71,7 +87,9 @@ impl Runbook {
             Box::pin(async move {
                 let exports = exports.load(&mut guest.store, &guest.instance)?;
                 guest.stamp(&mut call);
-                exports.call_run(&mut guest.store, &call, &context, resume.as_deref()).await
+                exports
+                    .call_run(&mut guest.store, &call, &context, resume.as_deref())
+                    .await
             })
         })
         .await
@@ -79,7 +97,9 @@ impl Runbook {
 
     /// Did the effect under this key happen? None if the plugin cannot tell.
     pub async fn probe(&self, mut call: Call, context: Context) -> Result<Option<ProbeAnswer>, CallError> {
-        let Some(exports) = self.probe.clone() else { return Ok(None) };
+        let Some(exports) = self.probe.clone() else {
+            return Ok(None);
+        };
         let answer = self.call("probe", move |guest| {
             Box::pin(async move {
                 let exports = exports.load(&mut guest.store, &guest.instance)?;
@@ -97,12 +117,16 @@ impl Runbook {
         context: Context,
         resume: Option<Vec<u8>>,
     ) -> Result<Option<Outcome>, CallError> {
-        let Some(exports) = self.undo.clone() else { return Ok(None) };
+        let Some(exports) = self.undo.clone() else {
+            return Ok(None);
+        };
         let answer = self.call("undo", move |guest| {
             Box::pin(async move {
                 let exports = exports.load(&mut guest.store, &guest.instance)?;
                 guest.stamp(&mut call);
-                exports.call_undo(&mut guest.store, &call, &context, resume.as_deref()).await
+                exports
+                    .call_undo(&mut guest.store, &call, &context, resume.as_deref())
+                    .await
             })
         });
         answer.await.map(Some)

@@ -107,7 +107,12 @@ pub(crate) struct Shared {
 impl Runtime {
     /// Starts the engine and its threads.
     pub fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
-        let RuntimeOptions { state_dir, guest_threads, instances, largest_component } = options;
+        let RuntimeOptions {
+            state_dir,
+            guest_threads,
+            instances,
+            largest_component,
+        } = options;
         let (engine, allocator) = engine::build(instances).map_err(RuntimeError::Engine)?;
         engine::start_ticking(&engine).map_err(RuntimeError::Threads)?;
         let directory = |path: PathBuf| move |source| RuntimeError::Directory { path, source };
@@ -126,7 +131,9 @@ impl Runtime {
             engine,
         };
         tracing::debug!(?allocator, instances, "plugin runtime started");
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// How instances get their memory on this machine.
@@ -157,9 +164,16 @@ impl GuestThreads {
     fn start(wanted: Option<usize>) -> std::io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let workers = wanted.unwrap_or(cores.saturating_sub(1)).max(1);
-        let threads = Builder::new_multi_thread().worker_threads(workers).thread_name("landfall-guest").enable_all().build()?;
+        let threads = Builder::new_multi_thread()
+            .worker_threads(workers)
+            .thread_name("landfall-guest")
+            .enable_all()
+            .build()?;
         let handle = threads.handle().clone();
-        Ok(Self { threads: Some(threads), handle })
+        Ok(Self {
+            threads: Some(threads),
+            handle,
+        })
     }
 
     pub(crate) fn handle(&self) -> &Handle {

@@ -1,6 +1,6 @@
 //! The data of one store, that is, of one call: what the host functions of this call may see and must count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,14 +27,20 @@ pub(crate) struct Subject {
     pub(crate) plugin: Identity,
     pub(crate) label: String,
     pub(crate) config: Arc<BTreeMap<String, String>>,
-    pub(crate) clock: bool,
-    pub(crate) random: bool,
+    /// What is granted and requested.
+    pub(crate) interfaces: BTreeSet<Interface>,
 }
 
 impl Subject {
-    pub(crate) fn may(&mut self, interfaces: &std::collections::BTreeSet<Interface>) {
-        self.clock = interfaces.contains(&Interface::Clock);
-        self.random = interfaces.contains(&Interface::Random);
+    pub(crate) fn may(&self, interface: Interface) -> bool {
+        self.interfaces.contains(&interface)
+    }
+
+    /// An interface that is not granted is not linked, except while a plugin describes itself: there everything is
+    /// linked, for the types that imports share, and nothing granted.
+    pub(crate) fn expect(&self, interface: Interface) -> wasmtime::Result<()> {
+        wasmtime::ensure!(self.may(interface), "the interface `{interface}` is not granted");
+        Ok(())
     }
 }
 
@@ -97,7 +103,10 @@ impl Record {
     }
 
     pub(crate) fn last_error_line(&self) -> Option<String> {
-        self.last_error_line.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error_line
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn drop_line(&self) {
@@ -152,12 +161,19 @@ impl Drop for GuestState {
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let ctx = self.inert.get_or_insert_with(|| wasi::inert(&self.subject));
-        WasiCtxView { ctx, table: &mut self.table }
+        WasiCtxView {
+            ctx,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for GuestState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.gate, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.gate,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }

@@ -48,9 +48,14 @@ impl Registry {
             }
         })
         .map_err(RegistryError::Watch)?;
-        watcher.watch(self.directory(), RecursiveMode::Recursive).map_err(RegistryError::Watch)?;
+        watcher
+            .watch(self.directory(), RecursiveMode::Recursive)
+            .map_err(RegistryError::Watch)?;
         let task = tokio::spawn(follow(self.clone(), signals));
-        Ok(Watch { task, _watcher: watcher })
+        Ok(Watch {
+            task,
+            _watcher: watcher,
+        })
     }
 }
 
@@ -64,7 +69,11 @@ async fn follow(registry: Registry, mut signals: mpsc::Receiver<()>) {
             Err(_) => {}
         }
         settled = registry.refresh().await.unwrap_or_else(|error| {
-            tracing::warn!(code = error.code(), error = &error as &dyn std::error::Error, "plugins were not refreshed");
+            tracing::warn!(
+                code = error.code(),
+                error = &error as &dyn std::error::Error,
+                "plugins were not refreshed"
+            );
             true
         });
     }
@@ -74,7 +83,10 @@ async fn follow(registry: Registry, mut signals: mpsc::Receiver<()>) {
 async fn quiet(signals: &mut mpsc::Receiver<()>) {
     let end = Instant::now() + LONGEST_DEBOUNCE;
     while Instant::now() < end {
-        if timeout_at((Instant::now() + DEBOUNCE).min(end), signals.recv()).await.is_err() {
+        if timeout_at((Instant::now() + DEBOUNCE).min(end), signals.recv())
+            .await
+            .is_err()
+        {
             return;
         }
     }

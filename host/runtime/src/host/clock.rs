@@ -5,18 +5,27 @@ use std::sync::LazyLock;
 use std::time::{Instant, SystemTime};
 
 use crate::bindings::landfall::plugin::clock::Host;
+use crate::grants::Interface;
 use crate::state::GuestState;
 
 /// The arbitrary moment from which monotonic time counts: the first question.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Host for GuestState {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the interface that gives guests the time"
+    )]
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.subject.expect(Interface::Clock)?;
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn monotonic_ms(&mut self) -> wasmtime::Result<u64> {
+        self.subject.expect(Interface::Clock)?;
         Ok(u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 }

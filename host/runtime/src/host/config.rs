@@ -9,6 +9,11 @@ impl Host for GuestState {
     }
 
     fn all(&mut self) -> wasmtime::Result<Pairs> {
-        Ok(self.subject.config.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+        Ok(self
+            .subject
+            .config
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect())
     }
 }

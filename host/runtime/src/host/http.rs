@@ -31,7 +31,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections are given up before common servers (60 s and more) do, so that none dies under a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+type Sent = (
+    http::Response<WasiBody>,
+    Box<dyn Future<Output = Result<(), Error>> + Send>,
+);
 
 /// The client that all plugins share.
 pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
@@ -82,7 +85,14 @@ impl WasiHttpHooks for Gate {
             }
         };
         let (client, record, deadline) = (self.client.clone(), Arc::clone(&self.record), self.deadline);
-        Box::new(send(client, record, url, request, options.unwrap_or_default(), deadline))
+        Box::new(send(
+            client,
+            record,
+            url,
+            request,
+            options.unwrap_or_default(),
+            deadline,
+        ))
     }
 }
 
@@ -107,7 +117,10 @@ impl Gate {
 fn check(effective: &Effective, url: &Url) -> Result<(), Denial> {
     let never = |why: &str| {
         let origin = url.origin().ascii_serialization();
-        Denial { what: format!("a request to {origin}"), remedy: Remedy::Never(why.to_owned()) }
+        Denial {
+            what: format!("a request to {origin}"),
+            remedy: Remedy::Never(why.to_owned()),
+        }
     };
     if !url.username().is_empty() || url.password().is_some() {
         return Err(never("a URL carries no user name or password"));
@@ -136,8 +149,14 @@ async fn send(
     let (parts, body) = request.into_parts();
     let body = collect(body).await?;
     let left = deadline.saturating_duration_since(Instant::now());
-    let asked = options.first_byte_timeout.map(|first| first + options.connect_timeout.unwrap_or(CONNECT_TIMEOUT));
-    let request = client.request(parts.method, url.clone()).headers(parts.headers).body(body).timeout(left);
+    let asked = options
+        .first_byte_timeout
+        .map(|first| first + options.connect_timeout.unwrap_or(CONNECT_TIMEOUT));
+    let request = client
+        .request(parts.method, url.clone())
+        .headers(parts.headers)
+        .body(body)
+        .timeout(left);
     record.request_leaves();
     let response = tokio::time::timeout(asked.unwrap_or(left), request.send()).await;
     let response = response.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| {
@@ -156,7 +175,9 @@ async fn collect(body: WasiBody) -> Result<Bytes, Error> {
         if error.is::<LengthLimitError>() {
             return Error::HttpRequestBodySize(Some(LARGEST_BODY as u64));
         }
-        error.downcast::<Error>().map_or_else(|other| Error::InternalError(Some(other.to_string())), |error| *error)
+        error
+            .downcast::<Error>()
+            .map_or_else(|other| Error::InternalError(Some(other.to_string())), |error| *error)
     })
 }
 
@@ -178,11 +199,17 @@ fn translate(error: &reqwest::Error, record: &Record, url: &Url) -> Error {
     tracing::debug!(target: "landfall::plugin", error = error as &dyn StdError, "request failed");
     if let Some(refused) = cause::<RefusedName>(error) {
         let what = format!("a request to {}", url.origin().ascii_serialization());
-        record.deny(Denial { what, remedy: Remedy::Never(refused.to_string()) });
+        record.deny(Denial {
+            what,
+            remedy: Remedy::Never(refused.to_string()),
+        });
         return Error::DestinationIpProhibited;
     }
     if cause::<UnknownName>(error).is_some() {
-        return Error::DnsError { rcode: Some("the name does not resolve".to_owned()), info_code: None };
+        return Error::DnsError {
+            rcode: Some("the name does not resolve".to_owned()),
+            info_code: None,
+        };
     }
     if error.is_connect() && error.is_timeout() {
         return Error::ConnectionTimeout;
@@ -224,17 +251,33 @@ mod tests {
 
     #[test]
     fn only_what_is_granted_passes() {
-        for good in ["http://127.0.0.1:9000/a/../b?c", "http://127.1:9000", "https://VC.example/", "https://vc.example:443/"] {
+        for good in [
+            "http://127.0.0.1:9000/a/../b?c",
+            "http://127.1:9000",
+            "https://VC.example/",
+            "https://vc.example:443/",
+        ] {
             verdict(good).unwrap();
         }
-        for bad in ["http://127.0.0.1:9001/", "https://127.0.0.1:9000/", "http://vc.example/", "https://vc.example.:443/"] {
+        for bad in [
+            "http://127.0.0.1:9001/",
+            "https://127.0.0.1:9000/",
+            "http://vc.example/",
+            "https://vc.example.:443/",
+        ] {
             assert!(verdict(bad).unwrap_err().grant_line().is_some(), "{bad}");
         }
     }
 
     #[test]
     fn what_is_never_allowed_names_no_line() {
-        for never in ["http://me@127.0.0.1:9000/", "http://:x@127.0.0.1:9000/", "ftp://vc.example/", "http://169.254.169.254/", "http://[::ffff:a9fe:a9fe]/"] {
+        for never in [
+            "http://me@127.0.0.1:9000/",
+            "http://:x@127.0.0.1:9000/",
+            "ftp://vc.example/",
+            "http://169.254.169.254/",
+            "http://[::ffff:a9fe:a9fe]/",
+        ] {
             let denial = verdict(never).unwrap_err();
             assert!(matches!(denial.remedy, Remedy::Never(_)), "{never}: {denial}");
         }

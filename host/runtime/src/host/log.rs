@@ -23,7 +23,10 @@ pub(crate) struct LogBudget {
 
 impl LogBudget {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { lines: limits.log_lines, bytes: limits.log_bytes as usize }
+        Self {
+            lines: limits.log_lines,
+            bytes: limits.log_bytes as usize,
+        }
     }
 
     fn take(&mut self, bytes: usize) -> bool {
@@ -92,7 +95,11 @@ mod tests {
 
     #[test]
     fn lines_and_bytes_are_bounded() {
-        let mut budget = LogBudget::new(&Limits { log_lines: 2, log_bytes: 10, ..Limits::default() });
+        let mut budget = LogBudget::new(&Limits {
+            log_lines: 2,
+            log_bytes: 10,
+            ..Limits::default()
+        });
         assert!(budget.take(4));
         assert!(!budget.take(7));
         assert!(budget.take(6));

@@ -8,6 +8,7 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
 use wasmtime_wasi::random::Deterministic;
 
+use crate::grants::Interface;
 use crate::state::Subject;
 
 /// A prime, so that a guest that asks for words never meets the same alignment soon. Fixed random only seeds hash maps.
@@ -19,11 +20,14 @@ const MOST_RANDOM_BYTES: u64 = 64 << 10;
 pub(crate) fn inert(subject: &Subject) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder.max_random_size(MOST_RANDOM_BYTES);
-    if !subject.clock {
+    if !subject.may(Interface::Clock) {
         builder.wall_clock(Stopped).monotonic_clock(Stopped);
     }
-    if !subject.random {
-        builder.secure_random(fixed()).insecure_random(fixed()).insecure_random_seed(0);
+    if !subject.may(Interface::Random) {
+        builder
+            .secure_random(fixed())
+            .insecure_random(fixed())
+            .insecure_random_seed(0);
     }
     builder.build()
 }

@@ -1,0 +1,15 @@
+//! The runtime from outside: loading, limits, grants, and the registry, with plugins made on the spot.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends at the first surprise; clippy knows test functions, not their helpers"
+)]
+
+mod fixture;
+mod grants;
+mod limits;
+mod load;
+mod registry;
