@@ -16,11 +16,13 @@ const TABLE_ELEMENT: usize = size_of::<usize>();
 
 /// Limits of one call. The defaults fit short calls of a plugin in any language; Python needs the most of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
     /// CPU time of the guest, including its start.
+    #[serde(rename = "cpu-ms", with = "milliseconds")]
     pub cpu: Duration,
     /// From the moment the call is made to its answer, waiting for a free instance included.
+    #[serde(rename = "wall-ms", with = "milliseconds")]
     pub wall: Duration,
     /// Bytes in all memories and tables together.
     pub memory: usize,
@@ -43,6 +45,21 @@ impl Default for Limits {
             log_lines: 200,
             log_bytes: 64 << 10,
         }
+    }
+}
+
+/// As operators write durations.
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
     }
 }
 
@@ -175,6 +192,21 @@ mod tests {
         assert!(!limiter.was_refused());
         assert!(!limiter.table_growing(0, 1, None).unwrap());
         assert!(limiter.was_refused());
+    }
+
+    #[test]
+    fn limits_are_written_in_milliseconds_and_bytes() {
+        let limits: Limits = toml::from_str("wall-ms = 1500\nlog-lines = 5").unwrap();
+        let wanted = Limits {
+            wall: Duration::from_millis(1_500),
+            log_lines: 5,
+            ..Limits::default()
+        };
+        assert_eq!(limits, wanted);
+        assert_eq!(
+            toml::from_str::<Limits>(&toml::to_string(&wanted).unwrap()).unwrap(),
+            wanted
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(crate) struct Fixture {
     bodies: Vec<(&'static str, String)>,
     helpers: String,
     text: String,
+    exports: &'static str,
 }
 
 impl Fixture {
@@ -40,6 +41,7 @@ impl Fixture {
             bodies: Vec::new(),
             helpers: String::new(),
             text: String::new(),
+            exports: "",
         }
     }
 
@@ -49,6 +51,12 @@ impl Fixture {
             .answering("choices")
             .answering("select")
             .answering("retain")
+    }
+
+    /// Exports that the world does not require.
+    pub(crate) fn exporting(mut self, wit: &'static str) -> Self {
+        self.exports = wit;
+        self
     }
 
     pub(crate) fn named(mut self, name: &'static str, version: &'static str) -> Self {
@@ -92,8 +100,15 @@ impl Fixture {
 
     pub(crate) fn component(&self) -> Vec<u8> {
         let mut resolve = Resolve::default();
-        let (package, _) = resolve.push_dir(landfall_wit::DIRECTORY).unwrap();
-        let world = resolve.select_world(&[package], Some(self.kind)).unwrap();
+        resolve.push_dir(landfall_wit::DIRECTORY).unwrap();
+        // Imports that no body calls do not reach the component.
+        let source = format!(
+            "package test:it; world it {{ include landfall:plugin/{}@0.1.0; {}
+             import wasi:clocks/wall-clock@0.2.12; import wasi:random/random@0.2.12; }}",
+            self.kind, self.exports
+        );
+        let package = resolve.push_source("it.wit", &source).unwrap();
+        let world = resolve.select_world(&[package], Some("it")).unwrap();
         let mut module = wat::parse_str(self.module(&resolve, world)).unwrap();
         wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
         ComponentEncoder::default()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use landfall_runtime::contract::adapter::Extent;
 use landfall_runtime::contract::runbook::{Context, Outcome};
-use landfall_runtime::contract::types::{Call, Direction};
+use landfall_runtime::contract::types::{Call, Direction, ProbeAnswer};
 use landfall_runtime::{Adapter, BindError, Binding, Buffer, CallError, Grants, Limits, Plugin, Remedy, Runbook};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -249,4 +249,82 @@ async fn bytes_go_through_a_buffer() {
     adapter.read("m".into(), "1".into(), extent, &buffer).await.unwrap();
     adapter.read("m".into(), "1".into(), extent, &buffer).await.unwrap();
     assert_eq!(buffer.to_bytes(), "disk datadisk data");
+}
+
+#[tokio::test]
+async fn optional_exports_are_found() {
+    let place = Place::new();
+    let exports = "export landfall:plugin/runbook-probe@0.1.0; export landfall:plugin/runbook-undo@0.1.0;";
+    let fixture = Fixture::new("runbook")
+        .exporting(exports)
+        .answering("probe")
+        .answering("undo");
+    let plugin = place.runtime.load(&fixture.write(&place.plugins())).await.unwrap();
+    assert!(plugin.has_probe() && plugin.has_undo());
+    let runbook = bind(&place, &plugin, "", Limits::default()).unwrap();
+    assert_eq!(
+        runbook.probe(call(), context()).await.unwrap(),
+        Some(ProbeAnswer::Absent)
+    );
+    assert_eq!(
+        runbook.undo(call(), context(), None).await.unwrap(),
+        Some(Outcome::Done(vec![]))
+    );
+    let error = Adapter::new(runbook.binding().clone()).err().unwrap();
+    assert_eq!(error.code(), "LF0421", "{error}");
+}
+
+/// Asks WASI for the time and for random bytes; traps unless the clock stands still, or if random does too.
+fn asks_wasi() -> Fixture {
+    let body = "(call $now (i32.const 512))
+        (if (i64.ne (i64.load (i32.const 512)) (i64.const 0)) (then unreachable))
+        (if (i64.eq (call $random) (call $random)) (then unreachable))
+        i32.const 2048";
+    Fixture::new("runbook")
+        .requests(r#"interfaces = ["clock"]"#)
+        .import("now", "wasi:clocks/wall-clock@0.2.12", "now")
+        .import("random", "wasi:random/random@0.2.12", "get-random-u64")
+        .body("run", body)
+}
+
+#[tokio::test]
+async fn wasi_is_there_and_tells_nothing_without_a_grant() {
+    let place = Place::new();
+    let plugin = place.runtime.load(&asks_wasi().write(&place.plugins())).await.unwrap();
+    let blind = bind(&place, &plugin, "", Limits::default()).unwrap();
+    assert_eq!(run(&blind).await.unwrap(), Outcome::Done(vec![]));
+    let granted = bind(&place, &plugin, r#"interfaces = ["clock"]"#, Limits::default()).unwrap();
+    assert_eq!(run(&granted).await.unwrap_err().code(), "LF0431", "the clock runs");
+}
+
+#[tokio::test]
+async fn configuration_arrives() {
+    let place = Place::new();
+    let mut fixture = Fixture::new("runbook").import("get", "landfall:plugin/config@0.1.0", "get");
+    let name = fixture.text("url");
+    let body = format!(
+        "(call $get {name} (i32.const 512))
+         (if (i32.ne (i32.load (i32.const 520)) (i32.const 5)) (then unreachable))
+         i32.const 2048"
+    );
+    let plugin = place
+        .runtime
+        .load(&fixture.body("run", body).write(&place.plugins()))
+        .await
+        .unwrap();
+    for (value, code) in [("12345", None), ("1", Some("LF0431"))] {
+        let config = Arc::new([("url".to_owned(), value.to_owned())].into());
+        let plugin = Arc::clone(&plugin);
+        let binding = Binding::new(
+            &place.runtime,
+            plugin,
+            "tell",
+            config,
+            Grants::default(),
+            Limits::default(),
+        )
+        .unwrap();
+        let answer = run(&Runbook::new(binding).unwrap()).await;
+        assert_eq!(answer.as_ref().err().map(CallError::code), code, "{answer:?}");
+    }
 }
