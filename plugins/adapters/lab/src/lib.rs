@@ -1,0 +1,234 @@
+//! The `lab` adapter: one site of `landfall lab` in both roles. Configuration: `url`, where the lab listens, and
+//! `site`, the lab's name of the site.
+//!
+//! All state is the lab's, and it deduplicates by our key; so every operation is `keyed`, and a probe by key tells
+//! what became of one. Disk bytes go between the lab and the host's buffer and never enter this plugin.
+//!
+//! It asks for `http` and `buffers`.
+
+mod answer;
+mod preflight;
+mod request;
+mod site;
+
+use answer::{
+    LabExtents, LabFeatures, LabHealth, LabIsolation, LabMachine, LabNetworks, LabOwnedPage, LabPage, LabPoints,
+    LabPower, LabProgress, LabTasks,
+};
+use landfall_sdk::adapter_types::{
+    Extent, ExtentPage, Features, IsolationAnswer, ItemFacts, MachinePage, Network, Operation, OwnedPage, PowerAnswer,
+    PreflightAnswer, SiteFacts,
+};
+use landfall_sdk::buffers::Buffer;
+use landfall_sdk::http::encode_component;
+use landfall_sdk::{
+    Adapter, Call, Direction, Effect, Failure, Finding, Plugin, ProbeAnswer, Progress, RecoveryPoint, export_adapter,
+};
+use serde_json::{Value, json};
+use site::{Site, query};
+
+/// Beyond the wait that was asked for, so that the lab and not the clock ends a poll.
+const POLL_GRACE_MS: u64 = 5_000;
+
+/// What a lab offers, for when it cannot be asked.
+const OPERATIONS: [&str; 16] = [
+    "shutdown",
+    "hold",
+    "snapshot",
+    "release",
+    "start",
+    "prepare-replica",
+    "receive-complete",
+    "process",
+    "delete-points",
+    "delete-replica",
+    "create-machine",
+    "boot-prepare",
+    "change-point",
+    "stop",
+    "delete-machine",
+    "fence",
+];
+
+struct Lab;
+
+impl Plugin for Lab {
+    const NAME: &'static str = "lab";
+    const SUMMARY: &'static str = "A site of the lab: virtual machines with real data, for demonstrations and tests";
+    const CONFIG_SCHEMA: Option<&'static str> = Some(
+        r#"{
+  "type": "object",
+  "properties": {
+    "url": { "type": "string", "description": "Where the lab listens, as in http://127.0.0.1:7400" },
+    "site": { "type": "string", "description": "The lab's name of the site, as in a" }
+  },
+  "required": ["url", "site"],
+  "additionalProperties": false
+}"#,
+    );
+    const FINDINGS: &'static [(&'static str, &'static str)] = preflight::FINDINGS;
+}
+
+impl Adapter for Lab {
+    /// The site says it itself; one that is gone is taken for a plain one, so that a plan can still be looked at.
+    fn get_features(_origin: &str, _direction: Direction) -> Features {
+        let asked = Site::configured().and_then(|site| site.get::<LabFeatures>("features"));
+        asked.map_or_else(|_| usual_features(), Into::into)
+    }
+
+    fn health() -> Result<Vec<Finding>, Failure> {
+        let health: LabHealth = Site::configured()?.get("health")?;
+        let full = Finding {
+            id: "lab/no-capacity".to_owned(),
+            severity: "warning".to_owned(),
+            subject: "site".to_owned(),
+            cause: format!("the site holds {} machines and not one more", health.machines),
+            cure: "Remove machines there, or raise its capacity.".to_owned(),
+        };
+        Ok(Some(full).filter(|_| health.free == Some(0)).into_iter().collect())
+    }
+
+    fn list_machines(cursor: Option<String>) -> Result<MachinePage, Failure> {
+        let query = query(&[("cursor", cursor.as_deref())]);
+        Ok(Site::configured()?.get::<LabPage>(&format!("machines?{query}"))?.into())
+    }
+
+    fn list_networks() -> Result<Vec<Network>, Failure> {
+        Ok(Site::configured()?.get::<LabNetworks>("networks")?.into())
+    }
+
+    fn preflight(item: &ItemFacts, _peer: Option<&SiteFacts>, operation: &str) -> Result<PreflightAnswer, Failure> {
+        let site = Site::configured()?;
+        let has_machine = |id: Option<&String>| match id {
+            Some(id) => exists(site.get::<LabMachine>(&format!("machines/{}", encode_component(id)))),
+            None => Ok(false),
+        };
+        let facts = preflight::Facts {
+            networks: site.get::<LabNetworks>("networks")?.into(),
+            free: site.get::<LabHealth>("health")?.free,
+            has_machine: has_machine(item.machine.as_ref().map(|machine| &machine.id))?,
+            has_replica: match &item.replica {
+                Some(id) => exists(site.get::<Value>(&format!("replicas/{}", encode_component(id))))?,
+                None => false,
+            },
+            has_target_machine: has_machine(item.target_machine.as_ref())?,
+        };
+        Ok(preflight::judge(item, operation, &facts))
+    }
+
+    fn submit(call: &Call, operation: &Operation) -> Result<Progress, Failure> {
+        let body = request::submission(call, operation);
+        let progress: LabProgress = Site::configured()?.post("operations", &body, call.remaining_ms)?;
+        Ok(progress.into())
+    }
+
+    fn poll_many(handles: Vec<String>, wait_ms: u32) -> Result<Vec<(String, Progress)>, Failure> {
+        let body = json!({"handles": handles, "wait_ms": wait_ms});
+        let answer: LabTasks = Site::configured()?.post("tasks/poll", &body, u64::from(wait_ms) + POLL_GRACE_MS)?;
+        Ok(answer
+            .tasks
+            .into_iter()
+            .map(|task| (task.handle.clone(), task.into()))
+            .collect())
+    }
+
+    fn probe(call: &Call, _operation: &Operation) -> Result<ProbeAnswer, Failure> {
+        let path = format!("operations/by-key/{}", encode_component(&call.key));
+        Ok(Site::configured()?.get::<LabProgress>(&path)?.into())
+    }
+
+    fn cancel(call: &Call, handle: &str) -> Result<Progress, Failure> {
+        let path = format!("tasks/{}/cancel", encode_component(handle));
+        let progress: LabProgress = Site::configured()?.post(&path, &json!({}), call.remaining_ms)?;
+        Ok(progress.into())
+    }
+
+    fn power_state(machine: &str) -> Result<PowerAnswer, Failure> {
+        let path = format!("machines/{}/power", encode_component(machine));
+        Ok(Site::configured()?.get::<LabPower>(&path)?.into())
+    }
+
+    fn prove_isolation(network: &str) -> Result<IsolationAnswer, Failure> {
+        let path = format!("networks/{}/isolation", encode_component(network));
+        Ok(Site::configured()?.get::<LabIsolation>(&path)?.into())
+    }
+
+    fn changes(
+        machine: &str,
+        since: Option<String>,
+        mark: &str,
+        cursor: Option<String>,
+    ) -> Result<ExtentPage, Failure> {
+        let query = query(&[
+            ("since", since.as_deref()),
+            ("mark", Some(mark)),
+            ("cursor", cursor.as_deref()),
+        ]);
+        let path = format!("machines/{}/changes?{query}", encode_component(machine));
+        Ok(Site::configured()?.get::<LabExtents>(&path)?.into())
+    }
+
+    fn read(machine: &str, mark: &str, extent: Extent, buffer: &Buffer) -> Result<(), Failure> {
+        let (offset, bytes) = (extent.offset.to_string(), extent.bytes.to_string());
+        let query = query(&[("mark", Some(mark)), ("offset", Some(&offset)), ("bytes", Some(&bytes))]);
+        let path = format!("machines/{}/data?{query}", encode_component(machine));
+        let read = Site::configured()?.download(&path, buffer)?;
+        if read == extent.bytes {
+            return Ok(());
+        }
+        let message = format!("the lab sent {read} bytes where {bytes} were asked for");
+        Err(Failure::definite("short-read", message).retryable())
+    }
+
+    fn write(call: &Call, replica: &str, mark: &str, offset: u64, buffer: &Buffer) -> Result<(), Failure> {
+        let (offset, epoch) = (offset.to_string(), call.epoch.to_string());
+        let query = query(&[
+            ("mark", Some(mark)),
+            ("offset", Some(&offset)),
+            ("installation", Some(&call.installation)),
+            ("epoch", Some(&epoch)),
+        ]);
+        Site::configured()?.upload(&format!("replicas/{}/data?{query}", encode_component(replica)), buffer)
+    }
+
+    fn list_points(replica: &str) -> Result<Vec<RecoveryPoint>, Failure> {
+        let path = format!("replicas/{}/points", encode_component(replica));
+        Ok(Site::configured()?
+            .get::<LabPoints>(&path)?
+            .points
+            .into_iter()
+            .map(Into::into)
+            .collect())
+    }
+
+    fn list_owned(installation: &str, cursor: Option<String>) -> Result<OwnedPage, Failure> {
+        let query = query(&[("installation", Some(installation)), ("cursor", cursor.as_deref())]);
+        Ok(Site::configured()?
+            .get::<LabOwnedPage>(&format!("owned?{query}"))?
+            .into())
+    }
+}
+
+/// Whether the site has it; what is not an answer stays a failure.
+fn exists<T>(answer: Result<T, Failure>) -> Result<bool, Failure> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.code == "not-found" => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn usual_features() -> Features {
+    Features {
+        source: true,
+        target: true,
+        replication: "driven".to_owned(),
+        operations: OPERATIONS.map(Effect::keyed).to_vec(),
+        app_consistent: true,
+        planned_failover: true,
+        direct_transfer: Vec::new(),
+        ext: vec![("assumed".to_owned(), "the site did not answer".to_owned())],
+    }
+}
+
+export_adapter!(Lab);

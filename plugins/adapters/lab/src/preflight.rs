@@ -1,0 +1,345 @@
+//! What this site has to say before an operation starts: all findings at once, each with its cure.
+//!
+//! A site is asked in one of two roles. The host names it in the item's `ext` (`role`: `source` or `target`); where it
+//! does not, the site that has the item's machine is the source.
+
+use landfall_sdk::adapter_types::{ItemFacts, Machine, Network, PreflightAnswer};
+use landfall_sdk::{ExtraStep, Finding, pair};
+
+/// Every finding that this adapter can report.
+pub(crate) const FINDINGS: &[(&str, &str)] = &[
+    (
+        "machine-missing",
+        "The machine that the item names does not exist at this site",
+    ),
+    (
+        "network-unmapped",
+        "A network card of the machine is mapped to no network of this site",
+    ),
+    (
+        "network-unknown",
+        "A card is mapped to a network that this site does not have",
+    ),
+    (
+        "network-not-isolated",
+        "A test would use a network that is not isolated",
+    ),
+    (
+        "replica-missing",
+        "The item has no replica at this site, or the site does not know it",
+    ),
+    ("no-capacity", "The site can hold no more machines"),
+];
+
+/// Boot preparation takes this long where the machine does not say otherwise: the usual 8 to 10 minutes.
+const PREPARE_MS: u64 = 9 * 60_000;
+
+/// What was read at the site.
+pub(crate) struct Facts {
+    pub(crate) networks: Vec<Network>,
+    /// Machines that can still be made; none: no limit.
+    pub(crate) free: Option<u64>,
+    pub(crate) has_machine: bool,
+    pub(crate) has_replica: bool,
+    pub(crate) has_target_machine: bool,
+}
+
+/// What the operation does at the target.
+fn makes_machine(operation: &str) -> bool {
+    matches!(
+        operation,
+        "test" | "failover" | "planned-failover" | "unplanned-failover"
+    )
+}
+
+/// The answer for one item.
+pub(crate) fn judge(item: &ItemFacts, operation: &str, facts: &Facts) -> PreflightAnswer {
+    let is_source = match pair(&item.ext, "role") {
+        Some(role) => role == "source",
+        None => facts.has_machine,
+    };
+    if is_source {
+        return PreflightAnswer {
+            findings: source(item, facts),
+            extra_steps: Vec::new(),
+        };
+    }
+    let machine = item.machine.as_ref();
+    let extra_steps = machine.filter(|_| makes_machine(operation)).and_then(boot_preparation);
+    PreflightAnswer {
+        findings: target(item, operation, facts),
+        extra_steps: extra_steps.into_iter().collect(),
+    }
+}
+
+fn source(item: &ItemFacts, facts: &Facts) -> Vec<Finding> {
+    if facts.has_machine {
+        return Vec::new();
+    }
+    let name = item.machine.as_ref().map_or(&*item.item, |machine| &*machine.id);
+    let cause = format!("the site has no machine `{name}`");
+    vec![error(
+        item,
+        "machine-missing",
+        cause,
+        "Restore the machine, or take the item out of the plan.",
+    )]
+}
+
+fn target(item: &ItemFacts, operation: &str, facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if makes_machine(operation) || operation == "protect" {
+        networks(item, operation, facts, &mut findings);
+    }
+    if makes_machine(operation) && facts.free == Some(0) {
+        let cause = "the site's capacity is used up".to_owned();
+        findings.push(error(
+            item,
+            "no-capacity",
+            cause,
+            "Remove machines there, or raise its capacity.",
+        ));
+    }
+    if makes_machine(operation) && !facts.has_replica {
+        let cause = match &item.replica {
+            Some(replica) => format!("the site does not know the replica `{replica}`"),
+            None => "the item has no replica here".to_owned(),
+        };
+        findings.push(error(
+            item,
+            "replica-missing",
+            cause,
+            "Protect the item, and wait for its first recovery point.",
+        ));
+    }
+    if let Some(machine) = item.target_machine.as_ref().filter(|_| !facts.has_target_machine) {
+        let cause = format!("machine `{machine}`, made for this item, is gone");
+        let cure = "Nothing is left of it to clean up or keep; look who deleted it.";
+        findings.push(Finding {
+            severity: "warning".to_owned(),
+            ..error(item, "machine-missing", cause, cure)
+        });
+    }
+    findings
+}
+
+/// Every card has a mapping, and every mapping a network that exists and fits.
+fn networks(item: &ItemFacts, operation: &str, facts: &Facts, findings: &mut Vec<Finding>) {
+    // To protect a machine its networks need not be ready yet.
+    let severity = if operation == "protect" { "warning" } else { "error" };
+    let known = || {
+        facts
+            .networks
+            .iter()
+            .map(|network| &*network.id)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let mut add = |id, cause, cure: &str| {
+        findings.push(Finding {
+            severity: severity.to_owned(),
+            ..error(item, id, cause, cure)
+        });
+    };
+    let nics = item.machine.iter().flat_map(|machine| &machine.nics);
+    for nic in nics.filter(|nic| !item.networks.iter().any(|mapping| mapping.nic == nic.id)) {
+        let cause = format!("card `{}` is mapped to no network", nic.id);
+        add(
+            "network-unmapped",
+            cause,
+            &format!("Map it to one of this site's networks: {}.", known()),
+        );
+    }
+    for mapping in &item.networks {
+        match facts.networks.iter().find(|network| network.id == mapping.network) {
+            None => {
+                let cause = format!(
+                    "card `{}` is mapped to `{}`, which does not exist",
+                    mapping.nic, mapping.network
+                );
+                add(
+                    "network-unknown",
+                    cause,
+                    &format!("Map it to one of this site's networks: {}.", known()),
+                );
+            }
+            Some(network) if operation == "test" && !network.isolated => {
+                let cause = format!(
+                    "card `{}` would be connected to `{}`, which is not isolated",
+                    mapping.nic, network.id
+                );
+                add(
+                    "network-not-isolated",
+                    cause,
+                    "Map it to an isolated network for tests.",
+                );
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// A machine whose listing says why it cannot boot as it is.
+fn boot_preparation(machine: &Machine) -> Option<ExtraStep> {
+    let reason = pair(&machine.ext, "boot-prepare")?;
+    let estimate_ms = pair(&machine.ext, "boot-prepare-ms")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(PREPARE_MS);
+    Some(ExtraStep {
+        id: "boot-prepare".to_owned(),
+        stage: "make-ready".to_owned(),
+        estimate_ms,
+        reason: reason.to_owned(),
+    })
+}
+
+fn error(item: &ItemFacts, id: &str, cause: String, cure: &str) -> Finding {
+    Finding {
+        id: format!("lab/{id}"),
+        severity: "error".to_owned(),
+        subject: item.item.clone(),
+        cause,
+        cure: cure.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_sdk::Direction;
+    use landfall_sdk::adapter_types::{NetworkMapping, Nic, Power};
+
+    fn machine(ext: &[(&str, &str)]) -> Machine {
+        let nic = |id: &str| Nic {
+            id: id.into(),
+            network: Some("lan".into()),
+            addresses: vec![],
+            ext: vec![],
+        };
+        Machine {
+            id: "m1".into(),
+            name: "m1".into(),
+            origin: "kvm".into(),
+            os: None,
+            power: Power::On,
+            cpus: None,
+            memory_bytes: None,
+            disks: vec![],
+            nics: vec![nic("nic-0"), nic("nic-1")],
+            ext: ext
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    fn item(role: &str, mappings: &[(&str, &str)]) -> ItemFacts {
+        let mapping = |(nic, network): &(&str, &str)| NetworkMapping {
+            nic: (*nic).into(),
+            network: (*network).into(),
+            addresses: vec![],
+        };
+        ItemFacts {
+            item: "db".into(),
+            origin: "kvm".into(),
+            direction: Direction::Forward,
+            machine: Some(machine(&[])),
+            replica: Some("rp-1".into()),
+            target_machine: None,
+            networks: mappings.iter().map(mapping).collect(),
+            ext: vec![("role".into(), role.into())],
+        }
+    }
+
+    fn facts() -> Facts {
+        let network = |id: &str, isolated| Network {
+            id: id.into(),
+            name: id.into(),
+            isolated,
+        };
+        Facts {
+            networks: vec![network("lan", false), network("bubble", true)],
+            free: None,
+            has_machine: true,
+            has_replica: true,
+            has_target_machine: false,
+        }
+    }
+
+    fn ids(item: &ItemFacts, operation: &str, facts: &Facts) -> Vec<String> {
+        judge(item, operation, facts)
+            .findings
+            .into_iter()
+            .map(|finding| finding.id)
+            .collect()
+    }
+
+    #[test]
+    fn f02_every_card_needs_a_network_that_exists_at_the_target() {
+        let ready = item("target", &[("nic-0", "lan"), ("nic-1", "lan")]);
+        assert!(ids(&ready, "planned-failover", &facts()).is_empty());
+        assert_eq!(
+            ids(&item("target", &[("nic-0", "lan")]), "planned-failover", &facts()),
+            ["lab/network-unmapped"]
+        );
+        let unknown = item("target", &[("nic-0", "lan"), ("nic-1", "wan")]);
+        assert_eq!(ids(&unknown, "planned-failover", &facts()), ["lab/network-unknown"]);
+        let protect = judge(&unknown, "protect", &facts()).findings;
+        assert_eq!(protect[0].severity, "warning");
+    }
+
+    #[test]
+    fn a_test_needs_isolated_networks() {
+        let mixed = item("target", &[("nic-0", "lan"), ("nic-1", "bubble")]);
+        assert_eq!(ids(&mixed, "test", &facts()), ["lab/network-not-isolated"]);
+    }
+
+    #[test]
+    fn all_findings_come_at_once() {
+        let bad = item("target", &[("nic-0", "wan")]);
+        let facts = Facts {
+            free: Some(0),
+            has_replica: false,
+            ..facts()
+        };
+        let expected = [
+            "lab/network-unmapped",
+            "lab/network-unknown",
+            "lab/no-capacity",
+            "lab/replica-missing",
+        ];
+        assert_eq!(ids(&bad, "unplanned-failover", &facts), expected);
+    }
+
+    #[test]
+    fn the_source_must_have_the_machine() {
+        assert!(ids(&item("source", &[]), "protect", &facts()).is_empty());
+        let gone = Facts {
+            has_machine: false,
+            ..facts()
+        };
+        assert_eq!(ids(&item("source", &[]), "protect", &gone), ["lab/machine-missing"]);
+    }
+
+    #[test]
+    fn every_finding_is_described() {
+        let bad = item("target", &[("nic-0", "wan"), ("nic-1", "lan")]);
+        let facts = Facts {
+            free: Some(0),
+            has_replica: false,
+            ..facts()
+        };
+        for id in ids(&bad, "test", &facts) {
+            assert!(FINDINGS.iter().any(|(known, _)| format!("lab/{known}") == id), "{id}");
+        }
+    }
+
+    #[test]
+    fn f28_a_machine_can_ask_for_boot_preparation() {
+        let mut item = item("target", &[("nic-0", "lan"), ("nic-1", "lan")]);
+        item.machine = Some(machine(&[("boot-prepare", "old agent"), ("boot-prepare-ms", "500")]));
+        let steps = judge(&item, "unplanned-failover", &facts()).extra_steps;
+        assert_eq!((&*steps[0].reason, steps[0].estimate_ms), ("old agent", 500));
+        assert!(judge(&item, "protect", &facts()).extra_steps.is_empty());
+    }
+}

@@ -1,0 +1,159 @@
+//! The contract's operations in the lab's JSON. Names agree on both sides, so this is spelling and nothing else.
+
+use std::collections::BTreeMap;
+
+use landfall_sdk::adapter_types::{CreateMachine, Machine, NetworkMapping, Operation, PrepareReplica, ReceiveComplete};
+use landfall_sdk::{Call, Consistency, Pairs};
+use serde_json::{Value, json};
+
+/// An operation under its key.
+pub(crate) fn submission(call: &Call, operation: &Operation) -> Value {
+    json!({
+        "key": call.key,
+        "installation": call.installation,
+        "epoch": call.epoch,
+        "job": call.job,
+        "step": call.step,
+        "attempt": call.attempt,
+        "operation": spelled(operation),
+    })
+}
+
+fn spelled(operation: &Operation) -> Value {
+    match operation {
+        Operation::Shutdown(stop) => json!({"shutdown": {"machine": stop.machine, "forced": stop.forced}}),
+        Operation::Hold(hold) => json!({"hold": {"machine": hold.machine, "held": hold.held}}),
+        Operation::Snapshot(snapshot) => {
+            let members = snapshot
+                .members
+                .iter()
+                .map(|one| json!({"item": one.item, "machine": one.machine}));
+            json!({"snapshot": {"members": members.collect::<Vec<_>>(), "quiesce": snapshot.quiesce,
+                                "group_mark": snapshot.group_mark}})
+        }
+        Operation::Release(release) => json!({"release": {"machine": release.machine, "marks": release.marks}}),
+        Operation::Start(machine) => json!({"start": {"machine": machine.machine}}),
+        Operation::PrepareReplica(prepare) => json!({"prepare-replica": prepare_replica(prepare)}),
+        Operation::ReceiveComplete(receive) => json!({"receive-complete": receive_complete(receive)}),
+        Operation::Process(replica) => json!({"process": {"replica": replica.replica}}),
+        Operation::DeletePoints(delete) => {
+            json!({"delete-points": {"replica": delete.replica, "points": delete.points}})
+        }
+        Operation::DeleteReplica(replica) => json!({"delete-replica": {"replica": replica.replica}}),
+        Operation::CreateMachine(create) => json!({"create-machine": create_machine(create)}),
+        Operation::BootPrepare(prepare) => {
+            json!({"boot-prepare": {"machine": prepare.machine, "extra_step": prepare.extra_step}})
+        }
+        Operation::ChangePoint(change) => {
+            json!({"change-point": {"machine": change.machine, "replica": change.replica, "point": change.point}})
+        }
+        Operation::Stop(stop) => json!({"stop": {"machine": stop.machine, "forced": stop.forced}}),
+        Operation::DeleteMachine(machine) => json!({"delete-machine": {"machine": machine.machine}}),
+        Operation::Fence(machine) => json!({"fence": {"machine": machine.machine}}),
+        Operation::Custom(custom) => {
+            json!({"custom": {"name": custom.name, "arguments": map(&custom.arguments)}})
+        }
+    }
+}
+
+fn prepare_replica(prepare: &PrepareReplica) -> Value {
+    json!({"item": prepare.item, "machine": machine(&prepare.machine), "source_site": prepare.source_site})
+}
+
+fn machine(machine: &Machine) -> Value {
+    let disks = machine
+        .disks
+        .iter()
+        .map(|disk| json!({"id": disk.id, "bytes": disk.bytes}));
+    json!({
+        "id": machine.id,
+        "name": machine.name,
+        "origin": machine.origin,
+        "os": machine.os,
+        "cpus": machine.cpus,
+        "memory_bytes": machine.memory_bytes,
+        "disks": disks.collect::<Vec<_>>(),
+    })
+}
+
+fn receive_complete(receive: &ReceiveComplete) -> Value {
+    json!({
+        "replica": receive.replica,
+        "mark": receive.mark,
+        "source_time_ms": receive.source_time_ms,
+        "consistency": match receive.consistency {
+            Consistency::Crash => "crash",
+            Consistency::App => "app",
+        },
+        "group_mark": receive.group_mark,
+        "bytes": receive.bytes,
+    })
+}
+
+fn create_machine(create: &CreateMachine) -> Value {
+    json!({
+        "item": create.item,
+        "name": create.name,
+        "replica": create.replica,
+        "point": create.point,
+        "networks": create.networks.iter().map(network).collect::<Vec<_>>(),
+        "isolated": create.isolated,
+        "cpus": create.cpus,
+        "memory_bytes": create.memory_bytes,
+        "ext": map(&create.ext),
+    })
+}
+
+fn network(mapping: &NetworkMapping) -> Value {
+    json!({"nic": mapping.nic, "network": mapping.network, "addresses": mapping.addresses})
+}
+
+fn map(pairs: &Pairs) -> BTreeMap<&str, &str> {
+    pairs.iter().map(|(name, value)| (&**name, &**value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_sdk::adapter_types::{DeletePoints, Snapshot, SnapshotMember};
+
+    #[test]
+    fn a_submission_carries_key_and_owner() {
+        let call = Call {
+            installation: "site-1".into(),
+            epoch: 3,
+            job: None,
+            step: "cycle".into(),
+            attempt: 2,
+            key: "k".into(),
+            remaining_ms: 1_000,
+            ext: vec![],
+        };
+        let delete = Operation::DeletePoints(DeletePoints {
+            replica: "rp-1".into(),
+            points: None,
+        });
+        assert_eq!(
+            submission(&call, &delete),
+            json!({"key": "k", "installation": "site-1", "epoch": 3, "job": null, "step": "cycle", "attempt": 2,
+                   "operation": {"delete-points": {"replica": "rp-1", "points": null}}})
+        );
+    }
+
+    #[test]
+    fn a_snapshot_names_all_members() {
+        let members = vec![SnapshotMember {
+            item: "i".into(),
+            machine: "m".into(),
+        }];
+        let snapshot = Operation::Snapshot(Snapshot {
+            members,
+            quiesce: true,
+            group_mark: "g".into(),
+        });
+        assert_eq!(
+            spelled(&snapshot),
+            json!({"snapshot": {"members": [{"item": "i", "machine": "m"}], "quiesce": true, "group_mark": "g"}})
+        );
+    }
+}
