@@ -144,12 +144,7 @@ where
     let _slot = shared.instances.acquire().await?;
     record.start();
     let client = shared.http.clone();
-    let gate = Gate {
-        client,
-        effective,
-        record: Arc::clone(&record),
-        deadline,
-    };
+    let gate = Gate::new(client, effective, Arc::clone(&record), deadline);
     let mut store = Store::new(pre.engine(), GuestState::new(subject, record, gate, &limits));
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_FUEL);

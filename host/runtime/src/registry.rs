@@ -242,13 +242,17 @@ impl Registry {
     }
 
     async fn load(&self, path: &Path, seen: Fingerprint) {
-        let loaded = self
-            .shared
-            .runtime
-            .load(path)
-            .await
-            .map_err(|error| describe(error.code(), &error));
-        let loaded = loaded.and_then(|plugin| match self.owner_of(plugin.name(), path) {
+        let loaded = self.shared.runtime.load(path).await;
+        // What may be cured without a change of these files is looked at again: the host's own trouble, and a name
+        // that another directory gives up.
+        let host = matches!(&loaded, Err(LoadError::Io { .. } | LoadError::Host(_)));
+        let loaded = loaded.map_err(|error| describe(error.code(), &error));
+        let owner = loaded
+            .as_ref()
+            .ok()
+            .and_then(|plugin| self.owner_of(plugin.name(), path));
+        let again = host || owner.is_some();
+        let loaded = loaded.and_then(|plugin| match owner {
             Some(owner) => Err(duplicate(plugin.name(), &owner)),
             None => Ok(plugin),
         });
@@ -261,7 +265,7 @@ impl Registry {
         }
         self.publish(|table| {
             let entry = table.entry(path.to_owned()).or_default();
-            entry.seen = Some(seen);
+            entry.seen = if again { None } else { Some(seen) };
             match loaded {
                 Ok(plugin) => {
                     let same = entry

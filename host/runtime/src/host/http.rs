@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::{Host, Url};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -30,6 +31,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Idle connections are given up before common servers (60 s and more) do, so that none dies under a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Requests of one call that are under way at once, so that their bodies stay within 128 MiB; more wait.
+const MOST_AT_ONCE: usize = 8;
 
 type Sent = (
     http::Response<WasiBody>,
@@ -57,10 +61,28 @@ pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
 
 /// What one call may send, and where that is written down.
 pub(crate) struct Gate {
-    pub(crate) client: reqwest::Client,
-    pub(crate) effective: Arc<Effective>,
-    pub(crate) record: Arc<Record>,
-    pub(crate) deadline: Instant,
+    client: reqwest::Client,
+    effective: Arc<Effective>,
+    record: Arc<Record>,
+    deadline: Instant,
+    under_way: Arc<Semaphore>,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        client: reqwest::Client,
+        effective: Arc<Effective>,
+        record: Arc<Record>,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            client,
+            effective,
+            record,
+            deadline,
+            under_way: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+        }
+    }
 }
 
 impl WasiHttpHooks for Gate {
@@ -84,15 +106,13 @@ impl WasiHttpHooks for Gate {
                 return Box::new(async { Err(error) });
             }
         };
-        let (client, record, deadline) = (self.client.clone(), Arc::clone(&self.record), self.deadline);
-        Box::new(send(
-            client,
-            record,
-            url,
-            request,
-            options.unwrap_or_default(),
-            deadline,
-        ))
+        let call = Outgoing {
+            client: self.client.clone(),
+            record: Arc::clone(&self.record),
+            deadline: self.deadline,
+            under_way: Arc::clone(&self.under_way),
+        };
+        Box::new(call.send(url, request, options.unwrap_or_default()))
     }
 }
 
@@ -137,36 +157,46 @@ fn check(effective: &Effective, url: &Url) -> Result<(), Denial> {
     effective.check_destination(&destination)
 }
 
-/// Dropped: the connection is closed, and the request may or may not have had its effect.
-async fn send(
+/// One admitted request.
+struct Outgoing {
     client: reqwest::Client,
     record: Arc<Record>,
-    url: Url,
-    request: http::Request<WasiBody>,
-    options: RequestOptions,
     deadline: Instant,
-) -> Result<Sent, Error> {
-    let (parts, body) = request.into_parts();
-    let body = collect(body).await?;
-    let left = deadline.saturating_duration_since(Instant::now());
-    let asked = options
-        .first_byte_timeout
-        .map(|first| first + options.connect_timeout.unwrap_or(CONNECT_TIMEOUT));
-    let request = client
-        .request(parts.method, url.clone())
-        .headers(parts.headers)
-        .body(body)
-        .timeout(left);
-    record.request_leaves();
-    let response = tokio::time::timeout(asked.unwrap_or(left), request.send()).await;
-    let response = response.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| {
-        if error.is_connect() {
-            record.request_did_not_leave();
-        }
-        translate(&error, &record, &url)
-    })?;
-    let response = http::Response::from(response).map(stream);
-    Ok((response, Box::new(async { Ok(()) })))
+    under_way: Arc<Semaphore>,
+}
+
+impl Outgoing {
+    /// Dropped: the connection is closed, and the request may or may not have had its effect.
+    async fn send(self, url: Url, request: http::Request<WasiBody>, options: RequestOptions) -> Result<Sent, Error> {
+        let Self {
+            client,
+            record,
+            deadline,
+            under_way,
+        } = self;
+        let _slot = under_way.acquire().await.map_err(|_| Error::ConnectionLimitReached)?;
+        let (parts, body) = request.into_parts();
+        let body = collect(body).await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let asked = options
+            .first_byte_timeout
+            .map(|first| first + options.connect_timeout.unwrap_or(CONNECT_TIMEOUT));
+        let request = client
+            .request(parts.method, url.clone())
+            .headers(parts.headers)
+            .body(body)
+            .timeout(left);
+        record.request_leaves();
+        let response = tokio::time::timeout(asked.unwrap_or(left), request.send()).await;
+        let response = response.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| {
+            if error.is_connect() {
+                record.request_did_not_leave();
+            }
+            translate(&error, &record, &url)
+        })?;
+        let response = http::Response::from(response).map(stream);
+        Ok((response, Box::new(async { Ok(()) })))
+    }
 }
 
 async fn collect(body: WasiBody) -> Result<Bytes, Error> {
