@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::event::{Decision, Event, Outcome, Record, StepResult};
 use crate::freeze::Frozen;
 use crate::graph::{Graph, Skip, Step, StepIndex, Wait};
-use crate::words::{Failure, Millis, Pairs};
+use crate::words::{EffectClass, Failure, Millis, Pairs};
 
 /// Where a step stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -517,17 +517,20 @@ impl StepState {
 
     /// What follows from a failed try; a new key only after a definite failure.
     fn after_failure(&mut self, step: &Step, failure: &Failure, at: Millis) -> Status {
-        if !failure.definite && !step.effect.class.may_repeat() {
+        let doubt = !failure.definite && !step.effect.class.may_repeat();
+        let tried = self.attempt.saturating_sub(self.attempts_before);
+        let over = tried > step.retries
+            || self
+                .begun_at
+                .is_some_and(|begun| at.saturating_sub(begun) >= step.timeout_ms);
+        // What can be probed is probed, as often as a retry would be allowed; then, and for the rest, a person decides.
+        if doubt && (over || step.effect.class == EffectClass::OneShot) {
             return Status::Stuck {
                 code: crate::codes::IN_DOUBT.to_owned(),
                 reason: format!("it cannot be told whether `{}` happened: {}", step.id, failure.message),
             };
         }
-        let tried = self.attempt.saturating_sub(self.attempts_before);
-        let over = self
-            .begun_at
-            .is_some_and(|begun| at.saturating_sub(begun) >= step.timeout_ms);
-        if !failure.retryable || tried > step.retries || over {
+        if over || !(failure.retryable || doubt) {
             return Status::Failed;
         }
         if failure.definite {

@@ -10,6 +10,7 @@
 //! hashed graph of steps), [`event`], [`job`] (the fold) and [`executor`] (what to do next).
 
 pub mod codes;
+pub mod consequence;
 pub mod cycle;
 pub mod diagnostic;
 pub mod document;

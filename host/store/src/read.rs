@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall_recovery::event::Record;
+use landfall_recovery::freeze::Frozen;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
@@ -158,6 +159,17 @@ impl Reader {
             records.push(stored(seq, job.to_owned(), &body)?);
         }
         Ok(Some(Chain { frozen, records }))
+    }
+
+    /// What a job was started with.
+    pub fn frozen(&self, job: &str) -> Result<Option<Frozen>, StoreError> {
+        let text: Option<String> = self
+            .connection()
+            .prepare_cached("SELECT frozen FROM jobs WHERE id = ?1")?
+            .query_row([job], |row| row.get(0))
+            .optional()?;
+        text.map(|text| serde_json::from_str(&text).map_err(|source| StoreError::Value("jobs", source)))
+            .transpose()
     }
 
     /// Records after a number, of all jobs or one.

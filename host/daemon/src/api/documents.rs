@@ -1,0 +1,105 @@
+//! The inventory and the plans, as YAML in and out.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use landfall_store::{Batch, Space};
+use serde::Deserialize;
+
+use super::Shared;
+use super::wire::{DocumentView, Problem};
+use crate::documents::{apply_inventory, apply_plan, plan_view};
+use crate::engine::INVENTORY;
+use crate::problem::Refusal;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Apply {
+    /// Only say what is wrong; store nothing.
+    #[serde(default)]
+    check: bool,
+}
+
+/// The applied inventory.
+#[utoipa::path(get, path = "/api/v1/inventory", responses((status = 200, body = DocumentView), (status = 404, body = Problem)))]
+pub(super) async fn get_inventory(State(shared): State<Shared>) -> Result<Json<DocumentView>, Refusal> {
+    let world = shared.engine.world();
+    let applied = world
+        .inventory_text
+        .clone()
+        .ok_or_else(|| Refusal::unknown("no inventory was applied yet".to_owned()))?;
+    Ok(Json(DocumentView {
+        name: INVENTORY.to_owned(),
+        applied_at: Some(applied.at),
+        changed: false,
+        machines: world.inventory.items.len(),
+        groups: world.inventory.replication_groups.len(),
+        warnings: Vec::new(),
+        text: Some(applied.text),
+    }))
+}
+
+/// Applies an inventory, or with `check=true` says what is wrong with it.
+#[utoipa::path(put, path = "/api/v1/inventory", params(("check" = Option<bool>, Query)), request_body(content = String, content_type = "application/yaml"),
+    responses((status = 200, body = DocumentView), (status = 422, body = Problem)))]
+pub(super) async fn put_inventory(
+    State(shared): State<Shared>,
+    Query(apply): Query<Apply>,
+    text: String,
+) -> Result<Json<DocumentView>, Refusal> {
+    Ok(Json(apply_inventory(&shared.engine, text, apply.check).await?))
+}
+
+/// All plans.
+#[utoipa::path(get, path = "/api/v1/plans", responses((status = 200, body = Vec<DocumentView>)))]
+pub(super) async fn list_plans(State(shared): State<Shared>) -> Json<Vec<DocumentView>> {
+    let world = shared.engine.world();
+    let view = |applied: &std::sync::Arc<crate::engine::AppliedPlan>| DocumentView {
+        applied_at: Some(applied.applied.at),
+        ..plan_view(&applied.plan, Vec::new())
+    };
+    Json(world.plans.values().map(view).collect())
+}
+
+/// Applies a plan, or with `check=true` says what is wrong with it.
+#[utoipa::path(put, path = "/api/v1/plans", params(("check" = Option<bool>, Query)), request_body(content = String, content_type = "application/yaml"),
+    responses((status = 200, body = DocumentView), (status = 422, body = Problem)))]
+pub(super) async fn put_plan(
+    State(shared): State<Shared>,
+    Query(apply): Query<Apply>,
+    text: String,
+) -> Result<Json<DocumentView>, Refusal> {
+    Ok(Json(apply_plan(&shared.engine, text, apply.check).await?))
+}
+
+/// One plan, with its text.
+#[utoipa::path(get, path = "/api/v1/plans/{plan}", params(("plan" = String, Path)),
+    responses((status = 200, body = DocumentView), (status = 404, body = Problem)))]
+pub(super) async fn get_plan(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Result<Json<DocumentView>, Refusal> {
+    let world = shared.engine.world();
+    let applied = world
+        .plans
+        .get(&name)
+        .ok_or_else(|| Refusal::unknown(format!("there is no plan `{name}`")))?;
+    Ok(Json(DocumentView {
+        applied_at: Some(applied.applied.at),
+        text: Some(applied.applied.text.clone()),
+        ..plan_view(&applied.plan, Vec::new())
+    }))
+}
+
+/// Forgets a plan. Jobs that were started with it keep it.
+#[utoipa::path(delete, path = "/api/v1/plans/{plan}", params(("plan" = String, Path)),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn delete_plan(State(shared): State<Shared>, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
+    if !shared.engine.world().plans.contains_key(&name) {
+        return Err(Refusal::unknown(format!("there is no plan `{name}`")));
+    }
+    let mut batch = Batch::new();
+    batch.remove(Space::Plan, &name);
+    shared.engine.commit(batch).await?;
+    shared.engine.world_mut().plans.remove(&name);
+    Ok(StatusCode::NO_CONTENT)
+}

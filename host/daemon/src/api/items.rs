@@ -1,0 +1,100 @@
+//! Protected items: their states, what may be asked of them, and their points.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use landfall_recovery::operations::{SiteFacts, allowed_operations};
+use serde::Deserialize;
+
+use super::Shared;
+use super::wire::{ItemView, PointsView, Problem};
+use crate::clock;
+use crate::contract::{from_call_error, from_point};
+use crate::engine::Catalogue;
+use crate::problem::Refusal;
+use crate::start::facts;
+use crate::views;
+
+/// All items.
+#[utoipa::path(get, path = "/api/v1/items", responses((status = 200, body = Vec<ItemView>)))]
+pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<ItemView>> {
+    let now = clock::now();
+    let world = shared.engine.world();
+    Json(
+        world
+            .inventory
+            .items
+            .keys()
+            .filter_map(|name| views::item(&world, name, now))
+            .collect(),
+    )
+}
+
+/// One item, with the answer for every operation. Its sites are asked now.
+#[utoipa::path(get, path = "/api/v1/items/{item}", params(("item" = String, Path)),
+    responses((status = 200, body = ItemView), (status = 404, body = Problem)))]
+pub(super) async fn get(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Json<ItemView>, Refusal> {
+    let engine = &shared.engine;
+    let (item, state) = engine.item(&name).ok_or_else(|| unknown(&name))?;
+    let mut sites: BTreeMap<String, SiteFacts> = BTreeMap::new();
+    for site in [&item.source.site, &item.target_site] {
+        sites.insert(site.clone(), engine.site_facts(site).await);
+    }
+    let inventory = std::sync::Arc::clone(&engine.world().inventory);
+    let facts = facts(engine, &inventory, &name, &sites);
+    let mut view = views::item(&engine.world(), &name, clock::now()).ok_or_else(|| unknown(&name))?;
+    view.operations = allowed_operations(&name, &state, &facts)
+        .into_iter()
+        .map(|(operation, permission)| (operation.name().to_owned(), permission))
+        .collect();
+    Ok(Json(view))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Points {
+    /// Ask the target now.
+    #[serde(default)]
+    refresh: bool,
+}
+
+/// An item's recovery points, from the catalogue or, with `refresh=true`, from the target.
+#[utoipa::path(get, path = "/api/v1/items/{item}/points", params(("item" = String, Path), ("refresh" = Option<bool>, Query)),
+    responses((status = 200, body = PointsView), (status = 404, body = Problem)))]
+pub(super) async fn points(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    Query(query): Query<Points>,
+) -> Result<Json<PointsView>, Refusal> {
+    let engine = &shared.engine;
+    let (item, state) = engine.item(&name).ok_or_else(|| unknown(&name))?;
+    let known = engine.world().points.get(&name).cloned();
+    let catalogue = match state.replica {
+        Some(replica) if query.refresh => {
+            let observed_at = clock::now();
+            let adapter = engine.adapter(&item.target_site).await?;
+            let points = adapter
+                .list_points(replica)
+                .await
+                .map_err(|error| from_call_error(&error))?;
+            Some(Catalogue {
+                points: points.into_iter().map(from_point).collect(),
+                observed_at,
+            })
+        }
+        _ => known,
+    };
+    Ok(Json(PointsView {
+        item: name,
+        observed_at: catalogue.as_ref().map(|catalogue| catalogue.observed_at),
+        points: catalogue
+            .iter()
+            .flat_map(|catalogue| &catalogue.points)
+            .map(views::point)
+            .collect(),
+    }))
+}
+
+fn unknown(name: &str) -> Refusal {
+    Refusal::unknown(format!("the inventory has no item `{name}`"))
+}

@@ -1,0 +1,183 @@
+//! Jobs: asking for them, looking at them, deciding about them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use landfall_recovery::codes;
+use landfall_recovery::freeze::sha256_hex;
+use landfall_recovery::job::Job;
+use landfall_store::{JobSummary, Space};
+use serde::Deserialize;
+
+use super::wire::{DecisionRequest, JobRequest, JobView, Page, Problem};
+use super::{Shared, who};
+use crate::decisions::{decide as take, load};
+use crate::engine::Engine;
+use crate::problem::Refusal;
+use crate::start::{Answered, Once, Started, sends, start};
+use crate::views;
+
+/// A longer key is no key but data.
+const KEY_MAX: usize = 200;
+/// Jobs on a page unless the request says otherwise, and at most.
+const PAGE: u32 = 50;
+const PAGE_MAX: u32 = 500;
+
+/// Starts a job, or with `dry-run` shows what it would do. Under the same `Idempotency-Key` the same request gives the
+/// same job.
+#[utoipa::path(post, path = "/api/v1/jobs", request_body = JobRequest,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 202, body = JobView), (status = 200, body = JobView, description = "dry run"),
+              (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn create(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<Response, Refusal> {
+    let request: JobRequest = serde_json::from_slice(&body)
+        .map_err(|error| Refusal::bad_request(format!("the body is not a job request: {error}")))?;
+    let engine = &shared.engine;
+    let once = once(&headers, &body)?;
+    if let Some(once) = &once
+        && let Some(answered) = engine.store.reader().get::<Answered>(Space::Request, &once.key)?
+    {
+        if answered.fingerprint != once.fingerprint {
+            let what = format!("the key was used for another request, answered by job {}", answered.job);
+            return Err(Refusal::refused(codes::SAME_REQUEST, what));
+        }
+        return Ok(accepted(view(engine, &answered.job, true)?));
+    }
+    match start(engine, request, &who(&headers), once).await? {
+        Started::Job(handle) => {
+            let id = handle.job().frozen.job.clone();
+            Ok(accepted(view(engine, &id, true)?))
+        }
+        Started::Dry(job) => Ok(Json(dry(&job)).into_response()),
+    }
+}
+
+fn accepted(view: JobView) -> Response {
+    let location = format!("/api/v1/jobs/{}", view.id);
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response()
+}
+
+fn once(headers: &HeaderMap, body: &[u8]) -> Result<Option<Once>, Refusal> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_MAX);
+    let key =
+        key.ok_or_else(|| Refusal::bad_request(format!("an Idempotency-Key has 1 to {KEY_MAX} visible letters")))?;
+    Ok(Some(Once {
+        key: key.to_owned(),
+        fingerprint: sha256_hex(body),
+    }))
+}
+
+fn dry(job: &Job) -> JobView {
+    let mut view = views::job(job, "", &std::collections::HashMap::new(), true);
+    view.id = String::new();
+    "dry-run".clone_into(&mut view.status);
+    view.allowed_actions.clear();
+    for (index, step) in view.steps.iter_mut().enumerate() {
+        step.sends = Some(sends(job, index));
+    }
+    view
+}
+
+/// A job as it is: the running one, or the journal's.
+pub(super) fn view(engine: &Arc<Engine>, id: &str, steps: bool) -> Result<JobView, Refusal> {
+    let running = engine.jobs().get(id).cloned();
+    if let Some(handle) = running {
+        let (job, notes) = (handle.job(), handle.notes());
+        return Ok(views::job(&job, &hash(&job), &notes, steps));
+    }
+    let job = load(engine, id)?;
+    Ok(views::job(&job, &hash(&job), &std::collections::HashMap::new(), steps))
+}
+
+fn hash(job: &Job) -> String {
+    job.frozen.hash().unwrap_or_default()
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Paging {
+    before: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Jobs, newest first.
+#[utoipa::path(get, path = "/api/v1/jobs", params(("before" = Option<String>, Query), ("limit" = Option<u32>, Query)),
+    responses((status = 200, body = Page<JobView>)))]
+pub(super) async fn list(
+    State(shared): State<Shared>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<JobView>>, Refusal> {
+    let engine = &shared.engine;
+    let limit = paging.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let rows = engine.store.reader().jobs(paging.before.as_deref(), limit)?;
+    let next = rows
+        .last()
+        .filter(|_| rows.len() == limit as usize)
+        .map(|row| row.id.clone());
+    let items = rows.into_iter().map(|row| summary(engine, row)).collect();
+    Ok(Json(Page { items, next }))
+}
+
+/// A list does not fold journals: ended jobs are shown from their rows.
+fn summary(engine: &Arc<Engine>, row: JobSummary) -> JobView {
+    if let Some(handle) = engine.jobs().get(&row.id).cloned() {
+        return views::job(&handle.job(), "", &handle.notes(), false);
+    }
+    JobView {
+        id: row.id,
+        operation: row.operation,
+        plan: row.plan,
+        status: if row.outcome.is_empty() {
+            "running".to_owned()
+        } else {
+            row.outcome
+        },
+        reason: None,
+        requested_by: String::new(),
+        requested_at: row.created_at,
+        ended_at: row.ended_at,
+        hash: String::new(),
+        counts: std::collections::BTreeMap::new(),
+        allowed_actions: Vec::new(),
+        findings: Vec::new(),
+        items: Vec::new(),
+        steps: Vec::new(),
+        plugins: std::collections::BTreeMap::new(),
+    }
+}
+
+/// One job, with its steps.
+#[utoipa::path(get, path = "/api/v1/jobs/{job}", params(("job" = String, Path)),
+    responses((status = 200, body = JobView), (status = 404, body = Problem)))]
+pub(super) async fn get(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Json<JobView>, Refusal> {
+    Ok(Json(view(&shared.engine, &id, true)?))
+}
+
+/// Decides about a job: `retry`, `skip`, `attest`, `cancel` or `abandon`.
+#[utoipa::path(post, path = "/api/v1/jobs/{job}/{decision}", request_body = DecisionRequest,
+    params(("job" = String, Path), ("decision" = String, Path)),
+    responses((status = 200, body = JobView), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) async fn decide(
+    State(shared): State<Shared>,
+    Path((id, decision)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<Json<JobView>, Refusal> {
+    let request: DecisionRequest = if body.is_empty() {
+        DecisionRequest::default()
+    } else {
+        serde_json::from_slice(&body)
+            .map_err(|error| Refusal::bad_request(format!("the body is not a decision: {error}")))?
+    };
+    take(&shared.engine, &id, &decision, &request, &who(&headers)).await?;
+    Ok(Json(view(&shared.engine, &id, true)?))
+}

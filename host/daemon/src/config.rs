@@ -1,0 +1,141 @@
+//! The daemon's configuration: one TOML file, read at start. What it grants to plugins is here and nowhere else.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use landfall_recovery::words::Pairs;
+use landfall_runtime::{Grants, Limits};
+use serde::Deserialize;
+
+/// What the file says.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// Where the API listens. Loopback only: there is no TLS here.
+    #[serde(default = "listen_default")]
+    pub listen: SocketAddr,
+    /// Journal, token, compiled plugins. Relative to the file.
+    #[serde(default = "data_default")]
+    pub data: PathBuf,
+    /// A directory of plugin directories. Relative to the file.
+    #[serde(default = "plugins_default")]
+    pub plugins: PathBuf,
+    /// By name.
+    #[serde(default)]
+    pub sites: BTreeMap<String, SiteConfig>,
+    /// By plugin name; a runbook that is not here has no grants and an empty configuration.
+    #[serde(default)]
+    pub runbooks: BTreeMap<String, RunbookConfig>,
+}
+
+/// A site: an adapter, its configuration and what it may reach.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SiteConfig {
+    /// The adapter plugin's name.
+    pub adapter: String,
+    /// For the adapter.
+    #[serde(default)]
+    pub config: Pairs,
+    /// What it may use and reach.
+    #[serde(default)]
+    pub grants: Grants,
+    /// Limits of its calls.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Operations of one job under way at once.
+    #[serde(default = "limit_default")]
+    pub limit: usize,
+}
+
+/// What a runbook is given.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RunbookConfig {
+    /// For the runbook.
+    #[serde(default)]
+    pub config: Pairs,
+    /// What it may use and reach.
+    #[serde(default)]
+    pub grants: Grants,
+    /// Limits of its calls.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+fn listen_default() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7420))
+}
+
+fn data_default() -> PathBuf {
+    PathBuf::from("landfall-data")
+}
+
+fn plugins_default() -> PathBuf {
+    PathBuf::from("plugins")
+}
+
+/// What one hypervisor manager takes without queueing inside.
+pub(crate) const LIMIT_DEFAULT: usize = 64;
+
+fn limit_default() -> usize {
+    LIMIT_DEFAULT
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read")]
+    Read {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not valid; the message has the place.
+    #[error("the configuration {path} is not valid:\n{message}")]
+    Parse {
+        /// Which.
+        path: String,
+        /// The parser's words, with the line.
+        message: String,
+    },
+    /// Other hosts could reach the API, which has no TLS.
+    #[error(
+        "the configuration {path} lets the API listen on {listen}, which other hosts can reach; use a loopback address"
+    )]
+    NotLoopback {
+        /// Which.
+        path: String,
+        /// What it says.
+        listen: SocketAddr,
+    },
+}
+
+impl Config {
+    /// Reads the file; its relative paths become relative to its directory.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: shown.clone(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: shown.clone(),
+            message: error.to_string(),
+        })?;
+        if !config.listen.ip().is_loopback() {
+            return Err(ConfigError::NotLoopback {
+                path: shown,
+                listen: config.listen,
+            });
+        }
+        let base = path.parent().unwrap_or(Path::new("."));
+        config.data = base.join(&config.data);
+        config.plugins = base.join(&config.plugins);
+        Ok(config)
+    }
+}

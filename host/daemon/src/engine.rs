@@ -1,0 +1,249 @@
+//! What the parts of the daemon share: the store, the plugins, and the world as it is committed.
+//!
+//! The world (inventory, plans, item states, replication) is kept in memory as a copy of the store's state rows. It is
+//! changed only after the commit that holds the change, so nobody ever sees or acts on what could be lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use landfall_recovery::cycle::Progress;
+use landfall_recovery::document::{Inventory, Item, Plan};
+use landfall_recovery::executor::Limits;
+use landfall_recovery::item::ItemState;
+use landfall_recovery::operations::SiteFacts;
+use landfall_recovery::words::{Millis, RecoveryPoint};
+use landfall_runtime::{Registry, Runtime};
+use landfall_store::{Batch, Space, Store, StoreError};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, watch};
+
+use crate::config::{Config, LIMIT_DEFAULT};
+use crate::poll::Pollers;
+use crate::replicate::Units;
+use crate::runner::Handle;
+use crate::sites::Bindings;
+
+/// Events that a slow stream may fall behind before it reads them from the store instead.
+const EVENTS: usize = 4096;
+
+/// What the parts of the daemon share.
+pub(crate) struct Engine {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) runtime: Runtime,
+    pub(crate) registry: Registry,
+    pub(crate) bindings: Bindings,
+    pub(crate) pollers: Pollers,
+    pub(crate) units: Units,
+    /// Freezing a job looks at many items and then locks them; one at a time.
+    pub(crate) freezing: tokio::sync::Mutex<()>,
+    /// Journal numbers as they are committed, with the job.
+    pub(crate) events: broadcast::Sender<Signal>,
+    world: RwLock<World>,
+    jobs: Mutex<HashMap<String, Handle>>,
+    fatal: watch::Sender<Option<String>>,
+}
+
+/// What a stream of events hears.
+#[derive(Debug, Clone)]
+pub(crate) enum Signal {
+    /// Records up to this number are committed.
+    Committed,
+    /// A running step says how far it is. Not journalled.
+    Note {
+        job: String,
+        step: String,
+        percent: Option<u8>,
+        note: String,
+    },
+}
+
+/// The state rows, in memory.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) inventory: Arc<Inventory>,
+    pub(crate) inventory_text: Option<Applied>,
+    pub(crate) plans: BTreeMap<String, Arc<AppliedPlan>>,
+    pub(crate) items: BTreeMap<String, ItemState>,
+    pub(crate) progress: BTreeMap<String, Progress>,
+    pub(crate) points: BTreeMap<String, Catalogue>,
+    pub(crate) machines: BTreeMap<String, Listed>,
+    /// Hash of plan, inventory and plugins at each plan's last successful test.
+    pub(crate) tested: BTreeMap<String, Tested>,
+    /// What sites last said; not stored, as it is asked again at start.
+    pub(crate) sites: BTreeMap<String, SiteFacts>,
+}
+
+/// An applied document's text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Applied {
+    pub(crate) text: String,
+    pub(crate) at: Millis,
+}
+
+/// An applied plan: as written and as understood.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AppliedPlan {
+    pub(crate) applied: Applied,
+    pub(crate) plan: Plan,
+}
+
+/// An applied inventory: as written and as understood.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AppliedInventory {
+    pub(crate) applied: Applied,
+    pub(crate) inventory: Inventory,
+}
+
+/// The points of an item as the target last listed them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Catalogue {
+    pub(crate) points: Vec<RecoveryPoint>,
+    pub(crate) observed_at: Millis,
+}
+
+/// A machine as its site last listed it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) machine: landfall_runtime::contract::adapter::Machine,
+    pub(crate) observed_at: Millis,
+}
+
+/// A plan's last successful test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tested {
+    pub(crate) job: String,
+    pub(crate) at: Millis,
+    /// Of what was tested: plan, inventory and plugins.
+    pub(crate) subject: String,
+}
+
+/// Name of the one inventory's row.
+pub(crate) const INVENTORY: &str = "inventory";
+
+impl Engine {
+    pub(crate) fn new(config: Config, store: Store, runtime: Runtime, registry: Registry) -> Result<Self, StoreError> {
+        let world = load(&store)?;
+        Ok(Self {
+            config,
+            store,
+            runtime,
+            registry,
+            bindings: Bindings::default(),
+            pollers: Pollers::default(),
+            units: Units::default(),
+            freezing: tokio::sync::Mutex::new(()),
+            events: broadcast::Sender::new(EVENTS),
+            world: RwLock::new(world),
+            jobs: Mutex::new(HashMap::new()),
+            fatal: watch::Sender::new(None),
+        })
+    }
+
+    pub(crate) fn world(&self) -> RwLockReadGuard<'_, World> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only after the commit that holds the change.
+    pub(crate) fn world_mut(&self) -> RwLockWriteGuard<'_, World> {
+        self.world.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn jobs(&self) -> MutexGuard<'_, HashMap<String, Handle>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits, or ends the process: what cannot be recorded must not be acted on.
+    pub(crate) async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        match self.store.commit(batch).await {
+            Ok(numbers) => {
+                if !numbers.is_empty() {
+                    // No stream is open: nobody needs to hear.
+                    let _ = self.events.send(Signal::Committed);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the daemon with an error.
+    pub(crate) fn fail(&self, error: &dyn std::error::Error) {
+        tracing::error!(%error, "the daemon cannot go on");
+        self.fatal.send_replace(Some(error.to_string()));
+    }
+
+    /// Resolves when the daemon cannot go on, with the reason.
+    pub(crate) async fn failed(&self) -> String {
+        let mut receiver = self.fatal.subscribe();
+        match receiver.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// How many operations of one job may be under way at a site at once.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            default: LIMIT_DEFAULT,
+            by_name: self
+                .config
+                .sites
+                .iter()
+                .map(|(name, site)| (name.clone(), site.limit))
+                .collect(),
+        }
+    }
+
+    /// An item of the inventory with its state.
+    pub(crate) fn item(&self, name: &str) -> Option<(Item, ItemState)> {
+        let world = self.world();
+        let item = world.inventory.items.get(name)?.clone();
+        Some((item, world.items.get(name).cloned().unwrap_or_default()))
+    }
+}
+
+fn load(store: &Store) -> Result<World, StoreError> {
+    let reader = store.reader();
+    let inventory: Option<AppliedInventory> = reader.get(Space::Inventory, INVENTORY)?;
+    let (inventory, inventory_text) = match inventory {
+        Some(applied) => (applied.inventory, Some(applied.applied)),
+        None => (Inventory::default(), None),
+    };
+    Ok(World {
+        inventory: Arc::new(inventory),
+        inventory_text,
+        plans: reader
+            .all(Space::Plan)?
+            .into_iter()
+            .map(|(name, plan)| (name, Arc::new(plan)))
+            .collect(),
+        items: reader.all(Space::Item)?.into_iter().collect(),
+        progress: reader.all(Space::Progress)?.into_iter().collect(),
+        points: reader.all(Space::Points)?.into_iter().collect(),
+        machines: reader.all(Space::Machines)?.into_iter().collect(),
+        tested: reader.all(Space::Tested)?.into_iter().collect(),
+        sites: BTreeMap::new(),
+    })
+}
+
+/// The replication unit of an item: its group where that has multi-VM consistency, else itself.
+pub(crate) fn unit_of(inventory: &Inventory, item: &Item) -> String {
+    match consistency_group(inventory, item) {
+        Some(group) => format!("group:{group}"),
+        None => format!("item:{}", item.name),
+    }
+}
+
+/// The item's replication group, if multi-VM consistency is on for it.
+pub(crate) fn consistency_group(inventory: &Inventory, item: &Item) -> Option<String> {
+    let name = item.replication_group.as_ref()?;
+    inventory
+        .replication_groups
+        .get(name)
+        .filter(|group| group.multi_vm_consistency)
+        .map(|_| name.clone())
+}

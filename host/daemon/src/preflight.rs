@@ -1,0 +1,126 @@
+//! What the adapters have to say before anything starts, for all items at once, and again when the job's first steps
+//! run. All findings are reported together.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, StreamExt, stream};
+use landfall_recovery::codes;
+use landfall_recovery::freeze::{Frozen, FrozenItem};
+use landfall_recovery::operations::Operation;
+use landfall_recovery::words::{Failure, Finding, Severity};
+use landfall_runtime::contract::adapter::{ItemFacts, PreflightAnswer, SiteFacts};
+
+use crate::contract::{direction, from_call_error, from_finding};
+use crate::engine::Engine;
+use crate::step::{listed, network_mappings};
+
+/// Items asked about at once: enough to keep the guests' threads busy.
+const AT_ONCE: usize = 32;
+
+/// What preflight said of one item.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) findings: Vec<Finding>,
+    /// Id and reason of steps that this machine needs and others do not (F28).
+    pub(crate) extra_steps: Vec<(String, String)>,
+}
+
+/// Asks for every item of a job that is about to be frozen.
+pub(crate) async fn all(engine: &Arc<Engine>, frozen: &Frozen) -> Vec<(String, Answer)> {
+    // Boxed, because a stream of futures that borrow cannot be named otherwise.
+    let asked: Vec<_> = frozen
+        .items
+        .iter()
+        .map(|(name, item)| named(engine, frozen, name, item).boxed())
+        .collect();
+    stream::iter(asked).buffered(AT_ONCE).collect().await
+}
+
+async fn named(engine: &Arc<Engine>, frozen: &Frozen, name: &str, item: &FrozenItem) -> (String, Answer) {
+    let answer = one(engine, frozen, item).await.unwrap_or_else(|failure| Answer {
+        findings: vec![finding(
+            codes::SITE_UNREACHABLE,
+            Severity::Error,
+            name,
+            failure.to_string(),
+        )],
+        ..Answer::default()
+    });
+    (name.to_owned(), answer)
+}
+
+/// Asks the adapters that the operation will call.
+pub(crate) async fn one(engine: &Arc<Engine>, frozen: &Frozen, item: &FrozenItem) -> Result<Answer, Failure> {
+    let mut answer = Answer::default();
+    let (source, target) = (item.item.source.site.as_str(), item.item.target_site.as_str());
+    take(&mut answer, ask(engine, frozen, item, target, source).await?);
+    // The source of an unplanned failover may be gone, and a test does not touch it.
+    if matches!(frozen.operation, Operation::Protect | Operation::PlannedFailover) {
+        take(&mut answer, ask(engine, frozen, item, source, target).await?);
+    }
+    Ok(answer)
+}
+
+fn take(answer: &mut Answer, said: PreflightAnswer) {
+    answer.findings.extend(said.findings.into_iter().map(from_finding));
+    answer
+        .extra_steps
+        .extend(said.extra_steps.into_iter().map(|step| (step.id, step.reason)));
+}
+
+async fn ask(
+    engine: &Arc<Engine>,
+    frozen: &Frozen,
+    item: &FrozenItem,
+    site: &str,
+    peer: &str,
+) -> Result<PreflightAnswer, Failure> {
+    let adapter = match frozen.plugins.get(&crate::step::site_key(site)) {
+        Some(pinned) => engine.pinned_adapter(site, pinned).await?,
+        None => engine.adapter(site).await?,
+    };
+    let peer = frozen
+        .plugins
+        .get(&crate::step::site_key(peer))
+        .map(|pinned| SiteFacts {
+            site: peer.to_owned(),
+            plugin: pinned.plugin.clone(),
+            replication: String::new(),
+            ext: Vec::new(),
+        });
+    let facts = facts(frozen, item);
+    adapter
+        .preflight(facts, peer, frozen.operation.name().to_owned())
+        .await
+        .map_err(|error| from_call_error(&error))
+}
+
+fn facts(frozen: &Frozen, item: &FrozenItem) -> ItemFacts {
+    // A machine that cannot be read back was listed by a newer version; preflight then goes without it.
+    let machine = listed(item).ok().flatten();
+    ItemFacts {
+        item: item.item.name.clone(),
+        origin: machine
+            .as_ref()
+            .map(|machine| machine.origin.clone())
+            .unwrap_or_default(),
+        direction: direction(frozen.direction),
+        machine,
+        replica: item.state.replica.clone(),
+        target_machine: item.state.target_machine.clone(),
+        networks: network_mappings(frozen, item),
+        ext: Vec::new(),
+    }
+}
+
+/// A finding of the host's own.
+pub(crate) fn finding(id: &str, severity: Severity, subject: &str, cause: String) -> Finding {
+    let cure = codes::explain(id).map_or("", |page| page.cure);
+    Finding {
+        id: id.to_owned(),
+        severity,
+        subject: subject.to_owned(),
+        cause,
+        cure: cure.to_owned(),
+    }
+}

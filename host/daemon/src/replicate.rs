@@ -1,0 +1,268 @@
+//! Replication beside jobs: for every unit (a replication group, or a lone item) cycles move what changed at the
+//! source to the target, and make recovery points.
+//!
+//! A cycle is no job and takes no lock. Its row is durable before its first effect and every effect carries a key made
+//! of installation, unit and cycle number, so a cycle that was cut off, by a crash or by a job that needs the item, is
+//! gone on with and not repeated. Two cycles of a unit never run at once: each holds the unit.
+
+mod cycle;
+mod points;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use landfall_recovery::codes;
+use landfall_recovery::cycle::{Due, due, next_cycle_at};
+use landfall_recovery::item::Phase;
+use landfall_recovery::operations::Operation;
+use landfall_recovery::words::Failure;
+use landfall_store::{Batch, Space, StoreError};
+use tokio::sync::Semaphore;
+
+use crate::clock;
+use crate::contract::from_call_error;
+use crate::engine::{Engine, unit_of};
+
+/// How often the schedule is looked at: far below any RPO that one could ask for.
+const TICK: Duration = Duration::from_millis(200);
+/// Cycles under way at once; each moves data, and more would only share the same wires.
+const CYCLES_AT_ONCE: usize = 16;
+/// After a failed cycle the next waits this long, so that a dead site costs little.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Units and who holds them.
+#[derive(Default)]
+pub(crate) struct Units {
+    held: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Units {
+    fn get(&self, unit: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(held.entry(unit.to_owned()).or_default())
+    }
+}
+
+/// Why a cycle did not end.
+#[derive(Debug)]
+pub(crate) enum CycleError {
+    /// A site or plugin.
+    Failure(Failure),
+    /// A job needs the item; the cycle stopped between two slices.
+    Yielded,
+    /// The journal.
+    Store(StoreError),
+}
+
+impl From<StoreError> for CycleError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Failure> for CycleError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<landfall_runtime::CallError> for CycleError {
+    fn from(error: landfall_runtime::CallError) -> Self {
+        Self::Failure(from_call_error(&error))
+    }
+}
+
+impl CycleError {
+    pub(crate) fn into_failure(self) -> Failure {
+        match self {
+            Self::Failure(failure) => failure,
+            Self::Yielded => Failure {
+                code: codes::ITEM_LOCKED.to_owned(),
+                message: "the cycle made way for a job".to_owned(),
+                retryable: true,
+                definite: false,
+            },
+            Self::Store(error) => Failure::definite(codes::STORE, error.to_string()),
+        }
+    }
+}
+
+/// Runs until the daemon ends.
+pub(crate) async fn run(engine: Arc<Engine>) {
+    let slots = Arc::new(Semaphore::new(CYCLES_AT_ONCE));
+    let running: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let resting: Arc<Mutex<BTreeMap<String, tokio::time::Instant>>> = Arc::default();
+    loop {
+        for planned in schedule(&engine) {
+            let mut busy = running.lock().unwrap_or_else(PoisonError::into_inner);
+            let rests = resting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&planned.unit)
+                .is_some_and(|until| *until > tokio::time::Instant::now());
+            if rests || busy.contains(&planned.unit) {
+                continue;
+            }
+            busy.insert(planned.unit.clone());
+            drop(busy);
+            let (engine, slots) = (Arc::clone(&engine), Arc::clone(&slots));
+            let (running, resting) = (Arc::clone(&running), Arc::clone(&resting));
+            tokio::spawn(async move {
+                // The semaphore is never closed.
+                let _slot = slots.acquire().await;
+                if !turn(&engine, &planned).await {
+                    let until = tokio::time::Instant::now() + RETRY_AFTER;
+                    resting
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(planned.unit.clone(), until);
+                }
+                running
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&planned.unit);
+            });
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+struct Planned {
+    unit: String,
+    members: Vec<String>,
+    due: Due,
+}
+
+/// Units whose next cycle is due, most overdue first.
+fn schedule(engine: &Engine) -> Vec<Planned> {
+    let now = clock::now();
+    let world = engine.world();
+    let mut units: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, item) in &world.inventory.items {
+        let state = world.items.get(name);
+        if state.is_some_and(|state| state.phase == Phase::Protected && state.replicates() && !wanted(state)) {
+            units
+                .entry(unit_of(&world.inventory, item))
+                .or_default()
+                .push(name.clone());
+        }
+    }
+    let mut planned = Vec::new();
+    for (unit, members) in units {
+        let Some(item) = members.first().and_then(|name| world.inventory.items.get(name)) else {
+            continue;
+        };
+        // A member without a mark is the most urgent one.
+        let progress = |name: &String| world.progress.get(name).cloned().unwrap_or_default();
+        let Some(oldest) = members
+            .iter()
+            .map(progress)
+            .min_by_key(|p| next_cycle_at(p, &item.replication))
+        else {
+            continue;
+        };
+        let at = next_cycle_at(&oldest, &item.replication);
+        if at <= now {
+            planned.push((
+                at,
+                Planned {
+                    unit,
+                    members,
+                    due: due(&oldest, &item.replication, now, true),
+                },
+            ));
+        }
+    }
+    planned.sort_by_key(|(at, _)| *at);
+    planned.into_iter().map(|(_, planned)| planned).collect()
+}
+
+/// A job needs the item for itself: it will be activated elsewhere, or its points will go.
+fn wanted(state: &landfall_recovery::item::ItemState) -> bool {
+    state.operation.as_ref().is_some_and(|operation| {
+        operation.trouble.is_none()
+            && matches!(
+                operation.operation,
+                Operation::PlannedFailover | Operation::UnplannedFailover | Operation::Commit
+            )
+    })
+}
+
+pub(crate) fn is_wanted(engine: &Engine, items: &[String]) -> bool {
+    let world = engine.world();
+    items.iter().any(|name| world.items.get(name).is_some_and(wanted))
+}
+
+/// One cycle of a unit beside jobs. False: it failed, and the unit rests a little.
+async fn turn(engine: &Arc<Engine>, planned: &Planned) -> bool {
+    let unit = engine.units.get(&planned.unit);
+    let _held = unit.lock().await;
+    if is_wanted(engine, &planned.members) {
+        return true;
+    }
+    let result = match points::autonomous(engine, &planned.members).await {
+        Ok(true) => Ok(0),
+        Ok(false) => cycle::run(engine, &planned.unit, &planned.members, planned.due, true).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(_) => {
+            if planned.due.makes_point {
+                points::retain(engine, &planned.members).await;
+            }
+            true
+        }
+        Err(CycleError::Yielded) => true,
+        Err(CycleError::Store(error)) => {
+            engine.fail(&error);
+            false
+        }
+        Err(CycleError::Failure(failure)) => {
+            tracing::warn!(unit = %planned.unit, %failure, "a replication cycle failed");
+            note_error(engine, &planned.members, &failure).await;
+            false
+        }
+    }
+}
+
+/// One cycle of a unit for a job: first what was cut off is ended, then everything since is moved. Gives the bytes
+/// moved.
+pub(crate) async fn run_unit(
+    engine: &Arc<Engine>,
+    unit: &str,
+    members: &[String],
+    due: Due,
+) -> Result<u64, CycleError> {
+    let held = engine.units.get(unit);
+    let _held = held.lock().await;
+    if points::autonomous(engine, members).await? {
+        return Ok(0);
+    }
+    let mut bytes = 0;
+    if cycle::is_open(engine, unit)? {
+        bytes += cycle::run(engine, unit, members, due, false).await?;
+    }
+    bytes += cycle::run(engine, unit, members, due, false).await?;
+    Ok(bytes)
+}
+
+/// A failed cycle is shown with the item; the first of a row is enough.
+async fn note_error(engine: &Arc<Engine>, members: &[String], failure: &Failure) {
+    let text = failure.to_string();
+    let mut batch = Batch::new();
+    let mut changed = Vec::new();
+    for name in members {
+        let mut progress = engine.world().progress.get(name).cloned().unwrap_or_default();
+        if progress.error.as_ref().is_some_and(|(known, _)| *known == text) {
+            continue;
+        }
+        progress.error = Some((text.clone(), clock::now()));
+        if batch.put(Space::Progress, name, &progress).is_ok() {
+            changed.push((name.clone(), progress));
+        }
+    }
+    if !batch.is_empty() && engine.commit(batch).await.is_ok() {
+        engine.world_mut().progress.extend(changed);
+    }
+}

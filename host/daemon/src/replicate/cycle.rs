@@ -1,0 +1,431 @@
+//! One cycle: snapshot, changes, slices, receipt, point.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use landfall_recovery::codes;
+use landfall_recovery::cycle::{Cycle, Due, Mark, Member, Progress};
+use landfall_recovery::words::{Consistency, Failure, Pairs};
+use landfall_runtime::contract::adapter::{
+    Extent, Operation, ReceiveComplete, Release, ReplicaRef, Snapshot, SnapshotMember,
+};
+use landfall_runtime::contract::types::{Call, Progress as Answer};
+use landfall_runtime::{Adapter, Buffer};
+use landfall_store::{Batch, Space};
+
+use super::{CycleError, is_wanted, points};
+use crate::clock;
+use crate::contract::{consistency, from_failure, from_pairs};
+use crate::engine::Engine;
+use crate::poll::Word;
+
+/// Bytes that move at once: large enough that a call costs little beside them, small enough that a job that needs the
+/// item waits for one slice only and memory stays flat.
+const SLICE: u64 = 1 << 20;
+/// The place to go on from is made durable this often: a crash repeats at most so many bytes, which changes nothing.
+const SAVE_EVERY: u64 = 64 << 20;
+
+/// A cycle of this unit was cut off.
+pub(super) fn is_open(engine: &Engine, unit: &str) -> Result<bool, CycleError> {
+    Ok(engine.store.reader().get::<Cycle>(Space::Cycle, unit)?.is_some())
+}
+
+/// Runs a unit's cycle, or goes on with the one that was cut off. Gives the bytes moved. With `yields` it stops
+/// between two slices when a job needs one of its items.
+pub(super) async fn run(
+    engine: &Arc<Engine>,
+    unit: &str,
+    members: &[String],
+    due: Due,
+    yields: bool,
+) -> Result<u64, CycleError> {
+    let open: Option<Cycle> = engine.store.reader().get(Space::Cycle, unit)?;
+    let cycle = match open {
+        Some(cycle) => cycle,
+        None => begin(engine, unit, members, due).await?,
+    };
+    let names: Vec<String> = cycle.members.keys().cloned().collect();
+    let Some((source, target)) = sites(engine, &names) else {
+        // The items left the inventory: there is nothing to go on with.
+        let mut batch = Batch::new();
+        batch.remove(Space::Cycle, unit);
+        engine.commit(batch).await?;
+        return Ok(0);
+    };
+    let run = Run {
+        engine,
+        unit,
+        source: engine.adapter(&source).await?,
+        target: engine.adapter(&target).await?,
+        yields,
+    };
+    run.cycle(cycle).await
+}
+
+fn sites(engine: &Engine, members: &[String]) -> Option<(String, String)> {
+    let world = engine.world();
+    let item = world.inventory.items.get(members.first()?)?;
+    Some((item.source.site.clone(), item.target_site.clone()))
+}
+
+/// Writes the row that names the cycle: durable before its first effect.
+async fn begin(engine: &Arc<Engine>, unit: &str, members: &[String], due: Due) -> Result<Cycle, CycleError> {
+    let cycle = {
+        let world = engine.world();
+        let progress = |name: &String| world.progress.get(name).cloned().unwrap_or_default();
+        let number = members.iter().map(|name| progress(name).cycle).max().unwrap_or(0) + 1;
+        let member = |name: &String| {
+            let since = progress(name).received.map(|mark| mark.mark);
+            (
+                name.clone(),
+                Member {
+                    since,
+                    ..Member::default()
+                },
+            )
+        };
+        Cycle {
+            number,
+            group_mark: format!("{unit}#{number}"),
+            consistency: due.consistency,
+            grouped: unit.starts_with("group:"),
+            host_time_ms: clock::now(),
+            makes_point: due.makes_point,
+            members: members.iter().map(member).collect(),
+        }
+    };
+    let mut batch = Batch::new();
+    batch.put(Space::Cycle, unit, &cycle)?;
+    let mut changed = BTreeMap::new();
+    for name in members {
+        let mut progress = engine.world().progress.get(name).cloned().unwrap_or_default();
+        progress.cycle = cycle.number;
+        batch.put(Space::Progress, name, &progress)?;
+        changed.insert(name.clone(), progress);
+    }
+    engine.commit(batch).await?;
+    engine.world_mut().progress.extend(changed);
+    Ok(cycle)
+}
+
+struct Run<'e> {
+    engine: &'e Arc<Engine>,
+    unit: &'e str,
+    source: Adapter,
+    target: Adapter,
+    yields: bool,
+}
+
+impl Run<'_> {
+    async fn cycle(&self, mut cycle: Cycle) -> Result<u64, CycleError> {
+        if cycle.members.values().any(|member| member.mark.is_none()) {
+            self.snapshot(&mut cycle).await?;
+        }
+        let mut bytes = 0;
+        let names: Vec<String> = cycle.members.keys().cloned().collect();
+        for name in &names {
+            if cycle.members.get(name).is_some_and(|member| !member.received) {
+                bytes += self.member(&mut cycle, name).await?;
+            }
+        }
+        if cycle.makes_point {
+            for name in &names {
+                let replica = self.replica(name)?;
+                let operation = Operation::Process(ReplicaRef { replica });
+                self.effect(&self.target, &cycle, &format!("process/{name}"), operation)
+                    .await?;
+            }
+        }
+        self.release(&cycle).await;
+        self.end(&cycle, &names).await?;
+        Ok(bytes)
+    }
+
+    async fn snapshot(&self, cycle: &mut Cycle) -> Result<(), CycleError> {
+        let members = cycle
+            .members
+            .keys()
+            .map(|item| {
+                Ok(SnapshotMember {
+                    item: item.clone(),
+                    machine: self.machine(item)?,
+                })
+            })
+            .collect::<Result<_, CycleError>>()?;
+        let operation = Operation::Snapshot(Snapshot {
+            members,
+            quiesce: cycle.consistency == Consistency::App,
+            group_mark: cycle.group_mark.clone(),
+        });
+        let outputs = self.effect(&self.source, cycle, "snapshot", operation).await?;
+        for (item, member) in &mut cycle.members {
+            let mark = outputs.get(&format!("mark/{item}")).cloned();
+            let time = outputs
+                .get(&format!("source-time-ms/{item}"))
+                .and_then(|text| text.parse().ok());
+            let (Some(mark), Some(time)) = (mark, time) else {
+                let what = format!("the source's snapshot gave no mark and time for `{item}`");
+                return Err(Failure::definite(codes::BAD_OUTPUT, what).into());
+            };
+            member.mark = Some((mark, time));
+        }
+        self.save(cycle).await
+    }
+
+    /// Moves one member's changes and has them acknowledged.
+    async fn member(&self, cycle: &mut Cycle, name: &str) -> Result<u64, CycleError> {
+        let machine = self.machine(name)?;
+        let replica = self.replica(name)?;
+        let Some(member) = cycle.members.get(name).cloned() else {
+            return Ok(0);
+        };
+        let Some((mark, source_time_ms)) = member.mark.clone() else {
+            return Ok(0);
+        };
+        let (mut moved, mut unsaved, mut cursor) = (0, 0, None);
+        let disk_bytes = loop {
+            let page = self
+                .source
+                .changes(machine.clone(), member.since.clone(), mark.clone(), cursor)
+                .await?;
+            let total: u64 = page.extents.iter().map(|extent| extent.bytes).sum();
+            for slice in page
+                .extents
+                .iter()
+                .flat_map(slices)
+                .filter(|slice| slice.offset + slice.bytes > member.sent_to)
+            {
+                self.make_way(cycle)?;
+                self.slice(cycle, (name, &machine, &replica, &mark), slice).await?;
+                moved += slice.bytes;
+                unsaved += slice.bytes;
+                self.show(name, moved, total);
+                if unsaved >= SAVE_EVERY {
+                    unsaved = 0;
+                    if let Some(member) = cycle.members.get_mut(name) {
+                        member.sent_to = slice.offset + slice.bytes;
+                    }
+                    self.save(cycle).await?;
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break page.disk_bytes;
+            }
+        };
+        let complete = Operation::ReceiveComplete(ReceiveComplete {
+            replica,
+            mark: mark.clone(),
+            source_time_ms,
+            consistency: consistency(cycle.consistency),
+            group_mark: cycle.grouped.then(|| cycle.group_mark.clone()),
+            bytes: disk_bytes,
+        });
+        self.effect(&self.target, cycle, &format!("receive/{name}"), complete)
+            .await?;
+        self.received(
+            cycle,
+            name,
+            Mark {
+                mark,
+                source_time_ms,
+                host_time_ms: cycle.host_time_ms,
+                consistency: cycle.consistency,
+            },
+            moved,
+        )
+        .await?;
+        Ok(moved)
+    }
+
+    async fn slice(
+        &self,
+        cycle: &Cycle,
+        (name, machine, replica, mark): (&str, &str, &str, &str),
+        slice: Extent,
+    ) -> Result<(), CycleError> {
+        let buffer = Buffer::with_capacity(slice.bytes);
+        self.source
+            .read(machine.to_owned(), mark.to_owned(), slice, &buffer)
+            .await?;
+        if buffer.len() != slice.bytes {
+            let what = format!(
+                "the source gave {} of {} bytes at {}",
+                buffer.len(),
+                slice.bytes,
+                slice.offset
+            );
+            return Err(Failure::definite(codes::BAD_OUTPUT, what).into());
+        }
+        let call = self.call(cycle, &format!("write/{name}/{}", slice.offset));
+        self.target
+            .write(call, replica.to_owned(), mark.to_owned(), slice.offset, &buffer)
+            .await?;
+        Ok(())
+    }
+
+    fn make_way(&self, cycle: &Cycle) -> Result<(), CycleError> {
+        let names: Vec<String> = cycle.members.keys().cloned().collect();
+        if self.yields && is_wanted(self.engine, &names) {
+            Err(CycleError::Yielded)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Progress of a transfer is shown, not stored.
+    fn show(&self, name: &str, moved: u64, total: u64) {
+        if let Some(progress) = self.engine.world_mut().progress.get_mut(name) {
+            progress.transfer = Some((moved, total.max(moved)));
+        }
+    }
+
+    /// The target has acknowledged the mark: it is what the next cycle starts from, and the RPO counts from it.
+    async fn received(&self, cycle: &mut Cycle, name: &str, mark: Mark, moved: u64) -> Result<(), CycleError> {
+        let mut progress = self.progress(name);
+        if mark.consistency == Consistency::App {
+            progress.app_at = Some(mark.host_time_ms);
+        }
+        progress.received = Some(mark);
+        progress.bytes_sent += moved;
+        progress.transfer = None;
+        if let Some(member) = cycle.members.get_mut(name) {
+            member.received = true;
+        }
+        let mut batch = Batch::new();
+        batch
+            .put(Space::Progress, name, &progress)?
+            .put(Space::Cycle, self.unit, cycle)?;
+        self.engine.commit(batch).await?;
+        self.engine.world_mut().progress.insert(name.to_owned(), progress);
+        Ok(())
+    }
+
+    /// Marks that no later cycle starts from. If the source cannot forget them now, it is asked with the next cycle.
+    async fn release(&self, cycle: &Cycle) {
+        for (name, member) in &cycle.members {
+            let (Some(since), Ok(machine)) = (&member.since, self.machine(name)) else {
+                continue;
+            };
+            let operation = Operation::Release(Release {
+                machine,
+                marks: vec![since.clone()],
+            });
+            if let Err(error) = self
+                .effect(&self.source, cycle, &format!("release/{name}"), operation)
+                .await
+            {
+                tracing::debug!(item = %name, failure = %error.into_failure(), "an old mark was not released");
+            }
+        }
+    }
+
+    async fn end(&self, cycle: &Cycle, names: &[String]) -> Result<(), CycleError> {
+        let mut batch = Batch::new();
+        let mut changed = BTreeMap::new();
+        for name in names {
+            let mut progress = self.progress(name);
+            progress.error = None;
+            if cycle.makes_point {
+                progress.point_at = Some(cycle.host_time_ms);
+            }
+            batch.put(Space::Progress, name, &progress)?;
+            changed.insert(name.clone(), progress);
+        }
+        batch.remove(Space::Cycle, self.unit);
+        self.engine.commit(batch).await?;
+        self.engine.world_mut().progress.extend(changed);
+        for name in names {
+            points::refresh(self.engine, name, &self.target).await?;
+        }
+        Ok(())
+    }
+
+    async fn save(&self, cycle: &Cycle) -> Result<(), CycleError> {
+        let mut batch = Batch::new();
+        batch.put(Space::Cycle, self.unit, cycle)?;
+        Ok(self.engine.commit(batch).await?)
+    }
+
+    /// Submits and waits for the end. Every effect of a cycle is idempotent or keyed, so it may always be sent again.
+    async fn effect(
+        &self,
+        adapter: &Adapter,
+        cycle: &Cycle,
+        step: &str,
+        operation: Operation,
+    ) -> Result<Pairs, CycleError> {
+        match adapter.submit(self.call(cycle, step), operation).await? {
+            Answer::Done(outputs) => Ok(from_pairs(outputs)),
+            Answer::Failed(failure) => Err(from_failure(failure).into()),
+            Answer::Running(running) => {
+                let mut words = self
+                    .engine
+                    .pollers
+                    .watch(adapter, running.handle, running.poll_after_ms);
+                while let Some(word) = words.recv().await {
+                    match word {
+                        Word::Progress(Answer::Done(outputs)) => return Ok(from_pairs(outputs)),
+                        Word::Progress(Answer::Failed(failure)) => return Err(from_failure(failure).into()),
+                        Word::Progress(Answer::Running(_)) => {}
+                        Word::Silence(why) => {
+                            let failure = Failure {
+                                code: codes::SITE_UNREACHABLE.to_owned(),
+                                message: why,
+                                retryable: true,
+                                definite: false,
+                            };
+                            return Err(failure.into());
+                        }
+                    }
+                }
+                Err(Failure::definite(codes::INTERNAL, "the poller is gone").into())
+            }
+        }
+    }
+
+    fn call(&self, cycle: &Cycle, step: &str) -> Call {
+        let identity = self.engine.store.identity();
+        Call {
+            installation: identity.installation.clone(),
+            epoch: identity.epoch,
+            job: None,
+            step: format!("cycle/{}/{}/{step}", self.unit, cycle.number),
+            attempt: 1,
+            key: format!("{}/cycle/{}/{}/{step}", identity.installation, self.unit, cycle.number),
+            remaining_ms: 0,
+            ext: Vec::new(),
+        }
+    }
+
+    fn progress(&self, name: &str) -> Progress {
+        self.engine.world().progress.get(name).cloned().unwrap_or_default()
+    }
+
+    fn machine(&self, name: &str) -> Result<String, CycleError> {
+        let world = self.engine.world();
+        let item = world.inventory.items.get(name).ok_or_else(|| gone(name))?;
+        Ok(item.source.machine.clone())
+    }
+
+    fn replica(&self, name: &str) -> Result<String, CycleError> {
+        let world = self.engine.world();
+        let replica = world.items.get(name).and_then(|state| state.replica.clone());
+        replica.ok_or_else(|| gone(name).into())
+    }
+}
+
+fn gone(name: &str) -> Failure {
+    Failure::definite(codes::UNKNOWN_SUBJECT, format!("`{name}` is no longer protected"))
+}
+
+fn slices(extent: &Extent) -> impl Iterator<Item = Extent> + use<> {
+    let (offset, bytes) = (extent.offset, extent.bytes);
+    (0..bytes.div_ceil(SLICE)).map(move |index| {
+        let start = index * SLICE;
+        Extent {
+            offset: offset + start,
+            bytes: SLICE.min(bytes - start),
+        }
+    })
+}

@@ -1,0 +1,168 @@
+//! The catalogue of recovery points: a copy of what the target holds, with its age; and what of it may go.
+
+use std::sync::Arc;
+
+use landfall_recovery::words::{Direction, FailoverKind, Pairs};
+use landfall_runtime::Adapter;
+use landfall_runtime::contract::adapter::{DeletePoints, Operation};
+use landfall_runtime::contract::policy::{Candidate, Request};
+use landfall_runtime::contract::types::{Call, Progress as Answer};
+use landfall_store::{Batch, Space};
+
+use super::CycleError;
+use crate::clock;
+use crate::contract::{self, from_call_error, from_point};
+use crate::engine::{Catalogue, Engine, consistency_group};
+
+/// The policy that proposes what to keep.
+const RETAINER: &str = "standard";
+
+/// Reads an item's points from its target.
+pub(super) async fn refresh(engine: &Arc<Engine>, item: &str, target: &Adapter) -> Result<(), CycleError> {
+    let Some(replica) = engine.world().items.get(item).and_then(|state| state.replica.clone()) else {
+        return Ok(());
+    };
+    let observed_at = clock::now();
+    let points = target.list_points(replica).await?.into_iter().map(from_point).collect();
+    let catalogue = Catalogue { points, observed_at };
+    // An unchanged list is not worth a commit; its age is noted all the same.
+    let changed = engine
+        .world()
+        .points
+        .get(item)
+        .is_none_or(|known| known.points != catalogue.points);
+    if changed {
+        let mut batch = Batch::new();
+        batch.put(Space::Points, item, &catalogue)?;
+        engine.commit(batch).await?;
+    }
+    engine.world_mut().points.insert(item.to_owned(), catalogue);
+    Ok(())
+}
+
+/// Where the source's platform replicates by itself there is no cycle to run: its points are read. False: it does not.
+pub(super) async fn autonomous(engine: &Arc<Engine>, items: &[String]) -> Result<bool, CycleError> {
+    let Some((source, target)) = items.first().and_then(|name| {
+        let world = engine.world();
+        world
+            .inventory
+            .items
+            .get(name)
+            .map(|item| (item.source.site.clone(), item.target_site.clone()))
+    }) else {
+        return Ok(true);
+    };
+    let target = engine.adapter(&target).await?;
+    // The target's word counts: it holds the replica, and it answers when the source does not.
+    let _ = source;
+    let features = target
+        .get_features(String::new(), contract::direction(Direction::Forward))
+        .await?;
+    if features.replication != "autonomous" {
+        return Ok(false);
+    }
+    for item in items {
+        refresh(engine, item, &target).await?;
+        adopt(engine, item).await?;
+    }
+    Ok(true)
+}
+
+/// The newest point of an autonomous platform says how far replication is.
+async fn adopt(engine: &Arc<Engine>, item: &str) -> Result<(), CycleError> {
+    let newest = engine
+        .world()
+        .points
+        .get(item)
+        .and_then(|catalogue| catalogue.points.first().cloned());
+    let Some(point) = newest else { return Ok(()) };
+    let mut progress = engine.world().progress.get(item).cloned().unwrap_or_default();
+    if progress.received.as_ref().is_some_and(|mark| mark.mark == point.id) {
+        return Ok(());
+    }
+    progress.received = Some(landfall_recovery::cycle::Mark {
+        mark: point.id,
+        source_time_ms: point.source_time_ms,
+        // Nobody can compare the platform's clock with the host's, so they are taken as one.
+        host_time_ms: point.source_time_ms,
+        consistency: point.consistency,
+    });
+    progress.point_at = Some(point.source_time_ms);
+    progress.error = None;
+    let mut batch = Batch::new();
+    batch.put(Space::Progress, item, &progress)?;
+    engine.commit(batch).await?;
+    engine.world_mut().progress.insert(item.to_owned(), progress);
+    Ok(())
+}
+
+/// Deletes what the policy lets go and nothing uses. What fails is proposed again after the next point.
+pub(super) async fn retain(engine: &Arc<Engine>, items: &[String]) {
+    for item in items {
+        if let Err(error) = retain_item(engine, item).await {
+            tracing::debug!(%item, failure = %error.into_failure(), "old points were not deleted");
+        }
+    }
+}
+
+async fn retain_item(engine: &Arc<Engine>, name: &str) -> Result<(), CycleError> {
+    let Some((item, state)) = engine.item(name) else {
+        return Ok(());
+    };
+    // A job may be about to use any of them.
+    if state.holder().is_some() {
+        return Ok(());
+    }
+    let Some(replica) = state.replica else { return Ok(()) };
+    let points = engine.world().points.get(name).cloned().unwrap_or_default().points;
+    let group = consistency_group(&engine.world().inventory, &item);
+    let policy = engine.pinned_policy(RETAINER, &engine.pin_policy(RETAINER)?).await?;
+    let request = Request {
+        choice: String::new(),
+        params: contract::pairs(&Pairs::from([(
+            "keep-ms".to_owned(),
+            item.replication.retention_ms.to_string(),
+        )])),
+        kind: contract::kind(FailoverKind::Planned),
+        direction: contract::direction(Direction::Forward),
+        now_ms: clock::now(),
+        candidates: vec![Candidate {
+            item: name.to_owned(),
+            group,
+            points: points.iter().map(contract::point).collect(),
+        }],
+        ext: Vec::new(),
+    };
+    let used = state.recovered.map(|recovered| recovered.point);
+    let verdicts = policy.retain(request).await.map_err(|error| from_call_error(&error))?;
+    let doomed: Vec<String> = verdicts
+        .into_iter()
+        .filter(|verdict| !verdict.keep && Some(&verdict.point) != used.as_ref())
+        .map(|verdict| verdict.point)
+        .filter(|point| points.iter().any(|known| known.id == *point && known.processed))
+        .collect();
+    let Some(newest) = points.first().filter(|_| !doomed.is_empty()) else {
+        return Ok(());
+    };
+    let target = engine.adapter(&item.target_site).await?;
+    let identity = engine.store.identity();
+    let call = Call {
+        installation: identity.installation.clone(),
+        epoch: identity.epoch,
+        job: None,
+        step: format!("retain/{name}"),
+        attempt: 1,
+        // One deletion per newest point: the same proposal is the same effect.
+        key: format!("{}/retain/{name}/{}", identity.installation, newest.id),
+        remaining_ms: 0,
+        ext: Vec::new(),
+    };
+    let operation = Operation::DeletePoints(DeletePoints {
+        replica,
+        points: Some(doomed),
+    });
+    if let Answer::Done(_) = target.submit(call, operation).await? {
+        refresh(engine, name, &target).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,435 @@
+//! One task per running job: it alone changes the job.
+//!
+//! Reports of steps, decisions of people and the passing of time come in; the task folds them, asks the executor what
+//! is next, commits all of it in one batch (the OUTCOME of one step and the INTENT of the next share a commit), and
+//! only then starts what was decided. Whatever arrives during a commit is in the next one. There are two copies of the
+//! job: this task's own, which is ahead of the disk, and the published one, which everybody else sees.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use landfall_recovery::consequence::consequences;
+use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
+use landfall_recovery::executor::{Next, Resumption, decide, resume};
+use landfall_recovery::freeze::sha256_hex;
+use landfall_recovery::graph::StepIndex;
+use landfall_recovery::item::ItemState;
+use landfall_recovery::job::{Job, Status};
+use landfall_recovery::words::{EffectClass, Millis};
+use landfall_store::{Batch, Space, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::engine::{Catalogue, Engine, Signal, Tested};
+use crate::step::{self, Begin, Report, Work};
+
+/// Reports that wait while a commit is under way; more and the steps wait with them.
+const INBOX: usize = 4096;
+
+/// Everybody else's hold on a running job.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    published: Arc<RwLock<Job>>,
+    notes: Arc<Mutex<HashMap<StepIndex, Note>>>,
+    inbox: mpsc::Sender<Message>,
+}
+
+/// How far a running step says it is. Not durable.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Note {
+    pub(crate) percent: Option<u8>,
+    pub(crate) text: String,
+}
+
+/// What comes in.
+pub(crate) enum Message {
+    /// From a step.
+    Report {
+        step: StepIndex,
+        attempt: u32,
+        report: Report,
+    },
+    /// From a person.
+    Decide {
+        who: String,
+        decision: Decision,
+        outcome: Option<(StepIndex, StepResult)>,
+        done: oneshot::Sender<()>,
+    },
+}
+
+impl Handle {
+    pub(crate) fn job(&self) -> RwLockReadGuard<'_, Job> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn notes(&self) -> MutexGuard<'_, HashMap<StepIndex, Note>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a decision to the job and waits until it is durable. False if the job is over.
+    pub(crate) async fn decide(
+        &self,
+        who: String,
+        decision: Decision,
+        outcome: Option<(StepIndex, StepResult)>,
+    ) -> bool {
+        let (done, decided) = oneshot::channel();
+        let message = Message::Decide {
+            who,
+            decision,
+            outcome,
+            done,
+        };
+        self.inbox.send(message).await.is_ok() && decided.await.is_ok()
+    }
+}
+
+/// Starts the task of a job whose records so far are durable and folded.
+pub(crate) fn spawn(engine: &Arc<Engine>, job: Job) -> Handle {
+    let (inbox, messages) = mpsc::channel(INBOX);
+    let handle = Handle {
+        published: Arc::new(RwLock::new(job.clone())),
+        notes: Arc::default(),
+        inbox: inbox.clone(),
+    };
+    engine.jobs().insert(job.frozen.job.clone(), handle.clone());
+    let runner = Runner {
+        engine: Arc::clone(engine),
+        job,
+        handle: handle.clone(),
+        reports: inbox,
+    };
+    tokio::spawn(async move {
+        if let Err(error) = runner.run(messages).await {
+            tracing::error!(%error, "a job's task ended with the store");
+        }
+    });
+    handle
+}
+
+struct Runner {
+    engine: Arc<Engine>,
+    job: Job,
+    handle: Handle,
+    reports: mpsc::Sender<Message>,
+}
+
+/// What one turn of the task writes and then does.
+#[derive(Default)]
+struct Turn {
+    records: Vec<Record>,
+    catalogues: BTreeMap<String, Catalogue>,
+    items: BTreeMap<String, ItemState>,
+    start: Vec<Work>,
+    notes: Vec<(StepIndex, Note)>,
+    answers: Vec<oneshot::Sender<()>>,
+}
+
+impl Runner {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), StoreError> {
+        let id = self.job.frozen.job.clone();
+        let mut turn = Turn::default();
+        self.take_up(&mut turn);
+        loop {
+            let wake_at = self.plan(&mut turn);
+            let wrote = !turn.records.is_empty();
+            self.finish(turn).await?;
+            // A job that is about to be reopened has ended too, but not in this turn.
+            if wrote && self.job.outcome.is_some() {
+                self.engine.jobs().remove(&id);
+                return Ok(());
+            }
+            turn = Turn::default();
+            let Some(first) = next(&mut messages, wake_at).await else {
+                continue;
+            };
+            self.receive(first, &mut turn);
+            while let Ok(message) = messages.try_recv() {
+                self.receive(message, &mut turn);
+            }
+        }
+    }
+
+    /// Goes on with what was under way when the host stopped, as the step protocol demands.
+    fn take_up(&mut self, turn: &mut Turn) {
+        for resumption in resume(&self.job) {
+            match resumption {
+                Resumption::Attach { step, handle } => {
+                    turn.start.push(self.work(step, Begin::Attach { handle, after_ms: 0 }));
+                }
+                Resumption::Probe { step } => turn.start.push(self.work(step, Begin::Probe)),
+                Resumption::Resend { step } => self.intend(turn, step, Begin::Send),
+                Resumption::Ask { event, .. } => self.record(turn, event),
+            }
+        }
+    }
+
+    fn receive(&mut self, message: Message, turn: &mut Turn) {
+        match message {
+            Message::Report { step, attempt, report } => self.report(turn, step, attempt, report),
+            Message::Decide {
+                who,
+                decision,
+                outcome,
+                done,
+            } => {
+                self.record(turn, Event::Operator { who, decision });
+                if let Some((step, result)) = outcome {
+                    self.record(turn, Event::Outcome { step, result });
+                }
+                turn.answers.push(done);
+            }
+        }
+    }
+
+    fn report(&mut self, turn: &mut Turn, step: StepIndex, attempt: u32, report: Report) {
+        let current = self
+            .job
+            .step(step)
+            .is_some_and(|(_, state)| state.attempt == attempt && matches!(state.status, Status::Running { .. }));
+        if !current {
+            // A late word from a try that a person gave up.
+            return;
+        }
+        match report {
+            Report::Done { outputs, catalogues } => {
+                turn.catalogues.extend(catalogues);
+                self.record(
+                    turn,
+                    Event::Outcome {
+                        step,
+                        result: StepResult::Done { outputs },
+                    },
+                );
+            }
+            Report::Skipped { reason } => self.record(
+                turn,
+                Event::Outcome {
+                    step,
+                    result: StepResult::Skipped { reason },
+                },
+            ),
+            Report::Failed(failure) => {
+                tracing::warn!(job = %self.job.frozen.job, step = %self.id(step), %failure, "a step failed");
+                self.record(
+                    turn,
+                    Event::Outcome {
+                        step,
+                        result: StepResult::Failed { failure },
+                    },
+                );
+            }
+            Report::Stuck { code, reason } => self.record(
+                turn,
+                Event::Stuck {
+                    step,
+                    code: code.to_owned(),
+                    reason,
+                },
+            ),
+            Report::Handle { handle, after_ms } => {
+                let known = self.job.step(step).is_some_and(
+                    |(_, state)| matches!(&state.status, Status::Running { handle: Some(known) } if *known == handle),
+                );
+                if !known {
+                    self.record(
+                        turn,
+                        Event::Handle {
+                            step,
+                            handle: handle.clone(),
+                        },
+                    );
+                }
+                turn.start.push(self.work(step, Begin::Attach { handle, after_ms }));
+            }
+            Report::Absent => self.intend(turn, step, Begin::Send),
+            Report::Note(note) => turn.notes.push((step, note)),
+        }
+    }
+
+    /// Asks the executor until it wants nothing more in this turn.
+    fn plan(&mut self, turn: &mut Turn) -> Option<Millis> {
+        let plan = decide(&self.job, clock::now(), &self.engine.limits());
+        for next in plan.next {
+            match next {
+                Next::Begin { step, .. } => {
+                    // After an effect whose end nobody saw, the far side is asked before anything is sent again.
+                    let doubt = self.job.step(step).is_some_and(|(frozen, state)| {
+                        frozen.effect.class == EffectClass::Probeable
+                            && state.failure.as_ref().is_some_and(|failure| !failure.definite)
+                    });
+                    self.intend(turn, step, if doubt { Begin::Probe } else { Begin::Send });
+                }
+                Next::End { outcome, reason } => self.record(turn, Event::Ended { outcome, reason }),
+            }
+        }
+        plan.wake_at
+    }
+
+    fn intend(&mut self, turn: &mut Turn, step: StepIndex, begin: Begin) {
+        let Some((frozen, state)) = self.job.step(step) else {
+            return;
+        };
+        let (attempt, generation) = (state.attempt + 1, state.generation);
+        let class = frozen.effect.class;
+        let arguments = step::arguments(&self.job, step);
+        let hash = sha256_hex(serde_json::to_string(&arguments).unwrap_or_default().as_bytes());
+        let key = self.job.key(step, generation);
+        self.record(
+            turn,
+            Event::Intent {
+                step,
+                attempt,
+                generation,
+                key,
+                class,
+                arguments: hash,
+            },
+        );
+        turn.start.push(self.work(step, begin));
+    }
+
+    fn work(&self, step: StepIndex, begin: Begin) -> Work {
+        let attempt = self.job.step(step).map_or(0, |(_, state)| state.attempt);
+        Work { step, attempt, begin }
+    }
+
+    /// Folds an event into this task's copy and notes what it means for the items.
+    fn record(&mut self, turn: &mut Turn, event: Event) {
+        let at = clock::now();
+        self.job.apply(at, &event);
+        for (item, change) in consequences(&self.job, at, &event) {
+            let state = turn
+                .items
+                .entry(item.clone())
+                .or_insert_with(|| self.engine.world().items.get(&item).cloned().unwrap_or_default());
+            state.apply(&change);
+        }
+        turn.records.push(Record { at, event });
+    }
+
+    /// Commits the turn, publishes it, and starts what it decided.
+    async fn finish(&mut self, turn: Turn) -> Result<(), StoreError> {
+        let id = self.job.frozen.job.clone();
+        let tested = self.tested(&turn);
+        if !turn.records.is_empty() {
+            let mut batch = Batch::new();
+            for record in &turn.records {
+                batch.record(&id, record.clone());
+                match &record.event {
+                    Event::Ended { outcome, .. } => {
+                        batch.ending(&id, outcome_name(*outcome), record.at);
+                    }
+                    // A decision about a job that had ended reopens it.
+                    Event::Operator { .. } => {
+                        batch.ending(&id, "", record.at);
+                    }
+                    _ => {}
+                }
+            }
+            for (item, state) in &turn.items {
+                batch.put(Space::Item, item, state)?;
+            }
+            for (item, catalogue) in &turn.catalogues {
+                batch.put(Space::Points, item, catalogue)?;
+            }
+            if let Some(tested) = &tested {
+                batch.put(Space::Tested, &self.job.frozen.plan.name, tested)?;
+            }
+            self.engine.commit(batch).await?;
+        }
+        self.publish(&turn, tested);
+        for answer in turn.answers {
+            // The person went away; the decision stands.
+            let _ = answer.send(());
+        }
+        for work in turn.start {
+            step::start(&self.engine, &self.job, work, self.reports.clone());
+        }
+        Ok(())
+    }
+
+    fn publish(&self, turn: &Turn, tested: Option<Tested>) {
+        {
+            let mut published = self.handle.published.write().unwrap_or_else(PoisonError::into_inner);
+            for record in &turn.records {
+                published.apply(record.at, &record.event);
+            }
+        }
+        {
+            let mut world = self.engine.world_mut();
+            world
+                .items
+                .extend(turn.items.iter().map(|(name, state)| (name.clone(), state.clone())));
+            world.points.extend(
+                turn.catalogues
+                    .iter()
+                    .map(|(name, points)| (name.clone(), points.clone())),
+            );
+            if let Some(tested) = tested {
+                world.tested.insert(self.job.frozen.plan.name.clone(), tested);
+            }
+        }
+        let mut notes = self.handle.notes();
+        for record in &turn.records {
+            if let Event::Outcome { step, .. } | Event::Stuck { step, .. } = &record.event {
+                notes.remove(step);
+            }
+        }
+        for (step, note) in &turn.notes {
+            notes.insert(*step, note.clone());
+            let signal = Signal::Note {
+                job: self.job.frozen.job.clone(),
+                step: self.id(*step).to_owned(),
+                percent: note.percent,
+                note: note.text.clone(),
+            };
+            // No stream is open: nobody needs to hear.
+            let _ = self.engine.events.send(signal);
+        }
+    }
+
+    /// A test that succeeded is what a later failover of the same plan, inventory and plugins leans on (F01).
+    fn tested(&self, turn: &Turn) -> Option<Tested> {
+        let at = turn.records.iter().find_map(|record| match &record.event {
+            Event::Ended {
+                outcome: Outcome::Succeeded,
+                ..
+            } => Some(record.at),
+            _ => None,
+        })?;
+        let frozen = &self.job.frozen;
+        (frozen.operation == landfall_recovery::operations::Operation::Test).then(|| Tested {
+            job: frozen.job.clone(),
+            at,
+            subject: crate::start::subject(frozen),
+        })
+    }
+
+    fn id(&self, step: StepIndex) -> &str {
+        self.job.graph().steps.get(step).map_or("", |step| step.id.as_str())
+    }
+}
+
+async fn next(messages: &mut mpsc::Receiver<Message>, wake_at: Option<Millis>) -> Option<Message> {
+    match wake_at {
+        None => messages.recv().await,
+        Some(at) => {
+            let wait = Duration::from_millis(at.saturating_sub(clock::now()).max(1));
+            tokio::time::timeout(wait, messages.recv()).await.ok().flatten()
+        }
+    }
+}
+
+/// The outcome's name in the store and on the wire.
+pub(crate) fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::CompletedWithErrors => "completed-with-errors",
+        Outcome::Failed => "failed",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Abandoned => "abandoned",
+    }
+}

@@ -1,0 +1,177 @@
+//! Plugins bound for sites, runbooks and policies: the ones that serve now, and the ones that a job is pinned to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use landfall_recovery::codes;
+use landfall_recovery::freeze::Pinned;
+use landfall_recovery::operations::SiteFacts;
+use landfall_recovery::words::{Failure, Pairs};
+use landfall_runtime::contract::adapter::Features;
+use landfall_runtime::contract::types::Direction;
+use landfall_runtime::{Adapter, Binding, Grants, Limits, Plugin, Policy, Runbook};
+
+use crate::clock;
+use crate::contract::from_call_error;
+use crate::engine::Engine;
+
+/// Bindings that were made, by what they were made from.
+#[derive(Default)]
+pub(crate) struct Bindings {
+    made: Mutex<HashMap<BindingKey, Binding>>,
+}
+
+type BindingKey = (String, String, Vec<(String, String)>);
+
+/// A policy decides from its arguments alone, and about thousands of points at most.
+fn no_grants() -> Grants {
+    Grants::default()
+}
+
+impl Engine {
+    /// The adapter that serves a site now.
+    pub(crate) async fn adapter(&self, site: &str) -> Result<Adapter, Failure> {
+        let pinned = self.pin_site(site)?;
+        self.pinned_adapter(site, &pinned).await
+    }
+
+    /// The adapter that a job is pinned to.
+    pub(crate) async fn pinned_adapter(&self, site: &str, pinned: &Pinned) -> Result<Adapter, Failure> {
+        let config = self.config.sites.get(site).ok_or_else(|| unknown_site(site))?;
+        let binding = self.bind(site, pinned, &config.grants, config.limits).await?;
+        Adapter::new(binding).map_err(|error| Failure::definite(error.code(), error.to_string()))
+    }
+
+    /// The runbook that a job is pinned to.
+    pub(crate) async fn pinned_runbook(&self, name: &str, pinned: &Pinned) -> Result<Runbook, Failure> {
+        let config = self.config.runbooks.get(name).cloned().unwrap_or_default();
+        let binding = self.bind(name, pinned, &config.grants, config.limits).await?;
+        Runbook::new(binding).map_err(|error| Failure::definite(error.code(), error.to_string()))
+    }
+
+    /// The policy that a job is pinned to.
+    pub(crate) async fn pinned_policy(&self, name: &str, pinned: &Pinned) -> Result<Policy, Failure> {
+        let binding = self.bind(name, pinned, &no_grants(), Limits::default()).await?;
+        Policy::new(binding).map_err(|error| Failure::definite(error.code(), error.to_string()))
+    }
+
+    /// What serves a site now, as a job would pin it.
+    pub(crate) fn pin_site(&self, site: &str) -> Result<Pinned, Failure> {
+        let config = self.config.sites.get(site).ok_or_else(|| unknown_site(site))?;
+        self.pin(&config.adapter, &config.config)
+    }
+
+    /// What serves a runbook now.
+    pub(crate) fn pin_runbook(&self, name: &str) -> Result<Pinned, Failure> {
+        let config = self
+            .config
+            .runbooks
+            .get(name)
+            .map(|runbook| runbook.config.clone())
+            .unwrap_or_default();
+        self.pin(name, &config)
+    }
+
+    /// What serves a policy now.
+    pub(crate) fn pin_policy(&self, name: &str) -> Result<Pinned, Failure> {
+        self.pin(name, &Pairs::new())
+    }
+
+    fn pin(&self, plugin: &str, config: &Pairs) -> Result<Pinned, Failure> {
+        let serving = self.registry.current(plugin).ok_or_else(|| {
+            Failure::definite(
+                codes::PLUGIN_LOAD,
+                format!("no plugin `{plugin}` serves; see `landfall plugin list`"),
+            )
+        })?;
+        Ok(Pinned {
+            plugin: plugin.to_owned(),
+            version: serving.identity().version.to_string(),
+            digest: serving.digest().to_owned(),
+            config: config.clone(),
+        })
+    }
+
+    async fn bind(&self, label: &str, pinned: &Pinned, grants: &Grants, limits: Limits) -> Result<Binding, Failure> {
+        let pairs = pinned
+            .config
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let key = (label.to_owned(), pinned.digest.clone(), pairs);
+        if let Some(binding) = self
+            .bindings
+            .made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return Ok(binding.clone());
+        }
+        let plugin = self.plugin(pinned).await?;
+        let config = Arc::new(pinned.config.clone());
+        let binding = Binding::new(&self.runtime, plugin, label, config, grants.clone(), limits)
+            .map_err(|error| Failure::definite(error.code(), error.to_string()))?;
+        self.bindings
+            .made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, binding.clone());
+        Ok(binding)
+    }
+
+    /// The exact version, from what serves or from the content store. Never another one (design: pinned).
+    async fn plugin(&self, pinned: &Pinned) -> Result<Arc<Plugin>, Failure> {
+        if let Some(serving) = self
+            .registry
+            .current(&pinned.plugin)
+            .filter(|plugin| plugin.digest() == pinned.digest)
+        {
+            return Ok(serving);
+        }
+        self.runtime.load_digest(&pinned.digest).await.map_err(|error| {
+            let what = format!("{} {} ({})", pinned.plugin, pinned.version, pinned.digest);
+            Failure::definite(
+                codes::DIGEST_MISSING,
+                format!("the pinned plugin {what} cannot be loaded: {error}"),
+            )
+        })
+    }
+
+    /// Asks a site what it can do, and notes the answer.
+    pub(crate) async fn site_facts(&self, site: &str) -> SiteFacts {
+        let observed_at = clock::now();
+        let facts = match self.ask(site).await {
+            Ok(features) => SiteFacts {
+                reachable: true,
+                error: None,
+                source: features.source,
+                target: features.target,
+                planned_failover: features.planned_failover,
+                observed_at,
+            },
+            Err(failure) => SiteFacts {
+                error: Some(failure.to_string()),
+                observed_at,
+                ..SiteFacts::default()
+            },
+        };
+        self.world_mut().sites.insert(site.to_owned(), facts.clone());
+        facts
+    }
+
+    async fn ask(&self, site: &str) -> Result<Features, Failure> {
+        let adapter = self.adapter(site).await?;
+        // `health` goes to the site; `get-features` may be answered by the plugin alone.
+        adapter.health().await.map_err(|error| from_call_error(&error))?;
+        let features = adapter.get_features(String::new(), Direction::Forward).await;
+        features.map_err(|error| from_call_error(&error))
+    }
+}
+
+fn unknown_site(site: &str) -> Failure {
+    Failure::definite(
+        codes::UNKNOWN_SITE,
+        format!("the daemon's configuration has no site `{site}`"),
+    )
+}

@@ -1,0 +1,177 @@
+//! Carrying out one step: what is sent is worked out from the frozen job and the outputs of earlier steps alone, so
+//! that a restart sends the same; then a task does it and reports back to the job.
+
+mod action;
+mod arguments;
+mod data;
+mod operation;
+mod read;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_recovery::codes;
+use landfall_recovery::graph::{Step, StepIndex};
+use landfall_recovery::job::Job;
+use landfall_recovery::words::{Failure, Millis, Pairs};
+use landfall_runtime::contract::types::Call;
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::engine::{Catalogue, Engine};
+use crate::runner::{Message, Note};
+
+pub(crate) use action::runbook_key;
+pub(crate) use arguments::{Arguments, arguments, listed, network_mappings};
+pub(crate) use operation::site_key;
+pub(crate) use read::proved;
+
+/// What is to be done with a step.
+pub(crate) struct Work {
+    pub(crate) step: StepIndex,
+    pub(crate) attempt: u32,
+    pub(crate) begin: Begin,
+}
+
+/// Where to begin.
+pub(crate) enum Begin {
+    /// Have the effect.
+    Send,
+    /// Ask whether it happened.
+    Probe,
+    /// The far side works on it, or a runbook wants to be called again.
+    Attach { handle: String, after_ms: u32 },
+}
+
+/// What a step's task has to say.
+pub(crate) enum Report {
+    /// It happened.
+    Done {
+        outputs: Pairs,
+        catalogues: BTreeMap<String, Catalogue>,
+    },
+    /// It was not needed.
+    Skipped { reason: String },
+    /// It did not happen, or may not have.
+    Failed(Failure),
+    /// A person is needed.
+    Stuck { code: &'static str, reason: String },
+    /// It is under way; go on once this is durable.
+    Handle { handle: String, after_ms: u32 },
+    /// It certainly did not happen: it may be sent.
+    Absent,
+    /// How far it is.
+    Note(Note),
+}
+
+impl Report {
+    pub(crate) fn done(outputs: Pairs) -> Self {
+        Self::Done {
+            outputs,
+            catalogues: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a step's task knows.
+pub(crate) struct Task {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) frozen: Arc<landfall_recovery::freeze::Frozen>,
+    pub(crate) index: StepIndex,
+    pub(crate) attempt: u32,
+    pub(crate) key: String,
+    /// Host time at which the step has taken too long.
+    pub(crate) deadline: Millis,
+    reports: mpsc::Sender<Message>,
+}
+
+impl Task {
+    pub(crate) fn step(&self) -> &Step {
+        // The index comes from this graph.
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the index comes from this graph, which never changes"
+        )]
+        &self.frozen.graph.steps[self.index]
+    }
+
+    pub(crate) fn call(&self) -> Call {
+        Call {
+            installation: self.frozen.installation.clone(),
+            epoch: self.frozen.epoch,
+            job: Some(self.frozen.job.clone()),
+            step: self.step().id.clone(),
+            attempt: self.attempt,
+            key: self.key.clone(),
+            remaining_ms: 0,
+            ext: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn report(&self, report: Report) {
+        let message = Message::Report {
+            step: self.index,
+            attempt: self.attempt,
+            report,
+        };
+        // The job ended without waiting for this step: nobody wants to know.
+        let _ = self.reports.send(message).await;
+    }
+
+    pub(crate) async fn note(&self, percent: Option<u8>, text: String) {
+        self.report(Report::Note(Note { percent, text })).await;
+    }
+
+    /// What a step that took too long reports. Whether its effect happened is open.
+    pub(crate) fn timed_out(&self) -> Report {
+        let seconds = self.step().timeout_ms / 1000;
+        Report::Failed(Failure {
+            code: codes::TIMED_OUT.to_owned(),
+            message: format!("`{}` was not over after {seconds} s", self.step().id),
+            retryable: false,
+            definite: false,
+        })
+    }
+}
+
+/// Starts the task of a step. Its INTENT, or the HANDLE it goes on from, is durable.
+pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::Sender<Message>) {
+    let Some((step, state)) = job.step(work.step) else {
+        return;
+    };
+    let begun = state.begun_at.unwrap_or_else(clock::now);
+    let task = Task {
+        engine: Arc::clone(engine),
+        frozen: Arc::clone(&job.frozen),
+        index: work.step,
+        attempt: work.attempt,
+        key: job.key(work.step, state.generation),
+        deadline: begun.saturating_add(step.timeout_ms),
+        reports,
+    };
+    let arguments = arguments(job, work.step);
+    tokio::spawn(async move {
+        let left = Duration::from_millis(task.deadline.saturating_sub(clock::now()).max(1));
+        let report = match tokio::time::timeout(left, carry_out(&task, arguments, work.begin)).await {
+            Ok(report) => report,
+            Err(_) => task.timed_out(),
+        };
+        task.report(report).await;
+    });
+}
+
+async fn carry_out(task: &Task, arguments: Arguments, begin: Begin) -> Report {
+    match arguments {
+        Arguments::Operation { site, operation } => operation::run(task, &site, operation, begin).await,
+        Arguments::Action { runbook, context } => action::run(task, &runbook, *context, begin).await,
+        Arguments::Check { item } => read::check(task, &item).await,
+        Arguments::Choose { items } => read::choose(task, &items).await,
+        Arguments::Fence { site, machine } => read::fence(task, &site, &machine).await,
+        Arguments::Isolation { site, networks } => read::isolation(task, &site, &networks).await,
+        Arguments::Seed { item } => data::seed(task, &item).await,
+        Arguments::Sync { items } => data::sync(task, &items).await,
+        Arguments::Nothing => Report::done(Pairs::new()),
+        Arguments::Missing { what } => Report::Failed(Failure::definite(codes::BAD_OUTPUT, what)),
+    }
+}

@@ -1,0 +1,296 @@
+//! What a step sends, from the frozen job and the outputs of earlier steps. Pure, so that the dry run prints it, the
+//! INTENT hashes it, and a restart repeats it.
+
+use landfall_recovery::consequence::{chosen, outputs_of};
+use landfall_recovery::freeze::FrozenItem;
+use landfall_recovery::graph::{Step, StepIndex, StepKind};
+use landfall_recovery::job::{Job, Status};
+use landfall_recovery::operations::Operation as Job_;
+use landfall_recovery::words::Pairs;
+use landfall_runtime::contract::adapter as wit;
+use landfall_runtime::contract::runbook::{Context, MachineContext};
+use serde::Serialize;
+
+use crate::contract;
+
+/// What a step sends.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "call")]
+pub(crate) enum Arguments {
+    /// Submitted to a site's adapter.
+    Operation { site: String, operation: wit::Operation },
+    /// A runbook's run.
+    Action { runbook: String, context: Box<Context> },
+    /// Preflight again.
+    Check { item: String },
+    /// A policy's choice.
+    Choose { items: Vec<String> },
+    /// A read of the source's power.
+    Fence { site: String, machine: String },
+    /// A read of the networks of a test.
+    Isolation { site: String, networks: Vec<String> },
+    /// The first full copy.
+    Seed { item: String },
+    /// One replication cycle.
+    Sync { items: Vec<String> },
+    /// The record is the effect.
+    Nothing,
+    /// An earlier step did not give what this one needs.
+    Missing { what: String },
+}
+
+/// What a step sends now. Before the steps it depends on are done, this is [`Arguments::Missing`].
+pub(crate) fn arguments(job: &Job, index: StepIndex) -> Arguments {
+    let Some((step, _)) = job.step(index) else {
+        return Arguments::Missing {
+            what: format!("the job has no step {index}"),
+        };
+    };
+    let items = || step.items.clone();
+    match &step.kind {
+        StepKind::Action { action, phase } => action_arguments(job, step, action, phase),
+        StepKind::Choose => Arguments::Choose { items: items() },
+        StepKind::Sync => Arguments::Sync { items: items() },
+        StepKind::DoomPoints | StepKind::Milestone => Arguments::Nothing,
+        _ => {
+            let item = step.items.first().and_then(|name| job.frozen.items.get(name));
+            match item {
+                Some(item) => item_arguments(job, step, item).unwrap_or_else(|what| Arguments::Missing { what }),
+                None => Arguments::Missing {
+                    what: format!("`{}` is about no item of the job", step.id),
+                },
+            }
+        }
+    }
+}
+
+fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments, String> {
+    let name = item.item.name.as_str();
+    let source = item.item.source.clone();
+    let target = item.item.target_site.clone();
+    let at_source = |operation| Arguments::Operation {
+        site: source.site.clone(),
+        operation,
+    };
+    let at_target = |operation| Arguments::Operation {
+        site: target.clone(),
+        operation,
+    };
+    let replica = || {
+        item.state
+            .replica
+            .clone()
+            .ok_or_else(|| format!("`{name}` has no replica"))
+    };
+    let created = || {
+        outputs_of(job, name, |kind| *kind == StepKind::Create)
+            .and_then(|outputs| outputs.get("machine").cloned())
+            .ok_or_else(|| format!("the machine of `{name}` is known after step create/{name}"))
+    };
+    Ok(match &step.kind {
+        StepKind::Check => Arguments::Check { item: name.to_owned() },
+        StepKind::Seed => Arguments::Seed { item: name.to_owned() },
+        StepKind::Fence => Arguments::Fence {
+            site: source.site,
+            machine: source.machine,
+        },
+        StepKind::ProveIsolation => Arguments::Isolation {
+            site: target,
+            networks: networks_of(job, item),
+        },
+        StepKind::Shutdown => at_source(wit::Operation::Shutdown(wit::Shutdown {
+            machine: source.machine.clone(),
+            forced: false,
+        })),
+        StepKind::Hold => at_source(wit::Operation::Hold(wit::Hold {
+            machine: source.machine.clone(),
+            held: true,
+        })),
+        StepKind::Process => at_target(wit::Operation::Process(wit::ReplicaRef { replica: replica()? })),
+        StepKind::Create => at_target(create(job, item, replica()?)?),
+        StepKind::BootPrepare { extra, .. } => at_target(wit::Operation::BootPrepare(wit::BootPrepare {
+            machine: created()?,
+            extra_step: extra.clone(),
+        })),
+        StepKind::Start => at_target(wit::Operation::Start(wit::MachineRef { machine: created()? })),
+        StepKind::Stop => at_target(wit::Operation::Stop(wit::Shutdown {
+            machine: left(job, item)?,
+            forced: true,
+        })),
+        StepKind::Delete => at_target(wit::Operation::DeleteMachine(wit::MachineRef {
+            machine: left(job, item)?,
+        })),
+        StepKind::PrepareReplica => at_target(prepare_replica(item)?),
+        StepKind::DeletePoints => at_target(wit::Operation::DeletePoints(wit::DeletePoints {
+            replica: replica()?,
+            points: None,
+        })),
+        StepKind::Action { .. } | StepKind::Choose | StepKind::Sync | StepKind::DoomPoints | StepKind::Milestone => {
+            Arguments::Nothing
+        }
+    })
+}
+
+/// The machine that a test or a failed failover left.
+fn left(job: &Job, item: &FrozenItem) -> Result<String, String> {
+    let left = if job.frozen.operation == Job_::Cleanup {
+        &item.state.test_machine
+    } else {
+        &item.state.target_machine
+    };
+    left.clone()
+        .ok_or_else(|| format!("`{}` has no machine to remove", item.item.name))
+}
+
+fn prepare_replica(item: &FrozenItem) -> Result<wit::Operation, String> {
+    let machine =
+        listed(item)?.ok_or_else(|| format!("the source machine of `{}` was never listed", item.item.name))?;
+    let source_site = item.item.source.site.clone();
+    Ok(wit::Operation::PrepareReplica(wit::PrepareReplica {
+        item: item.item.name.clone(),
+        machine,
+        source_site,
+    }))
+}
+
+pub(crate) fn listed(item: &FrozenItem) -> Result<Option<wit::Machine>, String> {
+    item.machine
+        .clone()
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(|error| error.to_string())
+}
+
+fn create(job: &Job, item: &FrozenItem, replica: String) -> Result<wit::Operation, String> {
+    let name = &item.item.name;
+    let point = chosen(job, name).ok_or_else(|| format!("the point of `{name}` is known after its step choose"))?;
+    let machine = listed(item)?;
+    let isolated = job.frozen.operation == Job_::Test;
+    let label = machine.as_ref().map_or(name, |machine| &machine.name);
+    Ok(wit::Operation::CreateMachine(wit::CreateMachine {
+        item: name.clone(),
+        name: if isolated {
+            format!("{label}-test")
+        } else {
+            label.clone()
+        },
+        replica,
+        point: point.point,
+        networks: mappings(job, item),
+        isolated,
+        cpus: machine.as_ref().and_then(|machine| machine.cpus),
+        memory_bytes: machine.as_ref().and_then(|machine| machine.memory_bytes),
+        ext: Vec::new(),
+    }))
+}
+
+/// The networks of the machine to be made: production ones, or those of a test.
+pub(crate) fn mappings(job: &Job, item: &FrozenItem) -> Vec<wit::NetworkMapping> {
+    network_mappings(&job.frozen, item)
+}
+
+/// As [`mappings`], before there is a job.
+pub(crate) fn network_mappings(
+    frozen: &landfall_recovery::freeze::Frozen,
+    item: &FrozenItem,
+) -> Vec<wit::NetworkMapping> {
+    let test = frozen.operation == Job_::Test;
+    let map = |mapping: &landfall_recovery::document::NetworkMapping| wit::NetworkMapping {
+        nic: mapping.nic.clone(),
+        network: match (test, &frozen.plan.test_network) {
+            (true, Some(network)) => network.clone(),
+            (true, None) => mapping.test.clone(),
+            (false, _) => mapping.production.clone(),
+        },
+        addresses: mapping.addresses.clone(),
+    };
+    item.item.networks.iter().map(map).collect()
+}
+
+fn networks_of(job: &Job, item: &FrozenItem) -> Vec<String> {
+    let mut networks: Vec<String> = mappings(job, item).into_iter().map(|mapping| mapping.network).collect();
+    networks.sort_unstable();
+    networks.dedup();
+    networks
+}
+
+fn action_arguments(job: &Job, step: &Step, action: &str, phase: &str) -> Arguments {
+    let Some(action) = job.frozen.action(action) else {
+        return Arguments::Missing {
+            what: format!("the plan has no action `{action}`"),
+        };
+    };
+    let machines = step
+        .items
+        .iter()
+        .filter_map(|item| machine_context(job, item))
+        .collect();
+    let context = Context {
+        plan: job.frozen.plan.name.clone(),
+        operation: job.frozen.operation.name().to_owned(),
+        kind: job.frozen.operation.failover_kind().map(contract::kind),
+        direction: contract::direction(job.frozen.direction),
+        group: step.group.clone(),
+        phase: phase.to_owned(),
+        action: action.name.clone(),
+        machines,
+        outputs: action_outputs(job).into_iter().collect(),
+        params: contract::pairs(&action.with),
+        ext: Vec::new(),
+    };
+    Arguments::Action {
+        runbook: action.runbook.clone(),
+        context: Box::new(context),
+    }
+}
+
+fn machine_context(job: &Job, name: &str) -> Option<MachineContext> {
+    let item = job.frozen.items.get(name)?;
+    let point = chosen(job, name);
+    let created = outputs_of(job, name, |kind| *kind == StepKind::Create);
+    let started = outputs_of(job, name, |kind| *kind == StepKind::Start);
+    let addresses = started.and_then(|outputs| outputs.get("addresses")).map_or_else(
+        || {
+            item.item
+                .networks
+                .iter()
+                .flat_map(|mapping| mapping.addresses.clone())
+                .collect()
+        },
+        |text| {
+            text.split(',')
+                .filter(|address| !address.is_empty())
+                .map(str::to_owned)
+                .collect()
+        },
+    );
+    Some(MachineContext {
+        item: name.to_owned(),
+        source_site: item.item.source.site.clone(),
+        target_site: item.item.target_site.clone(),
+        source_machine: Some(item.item.source.machine.clone()),
+        target_machine: created.and_then(|outputs| outputs.get("machine").cloned()),
+        addresses,
+        point: point.as_ref().map(|point| point.point.clone()),
+        point_time_ms: point.as_ref().map(|point| point.source_time_ms),
+        consistency: point.as_ref().map(|point| contract::consistency(point.consistency)),
+        params: contract::pairs(&item.item.params),
+        ext: Vec::new(),
+    })
+}
+
+/// What earlier actions returned, as ACTION/NAME.
+fn action_outputs(job: &Job) -> Pairs {
+    let mut outputs = Pairs::new();
+    for (step, state) in job.graph().steps.iter().zip(&job.steps) {
+        if let (StepKind::Action { action, .. }, Status::Done) = (&step.kind, &state.status) {
+            outputs.extend(
+                state
+                    .outputs
+                    .iter()
+                    .map(|(name, value)| (format!("{action}/{name}"), value.clone())),
+            );
+        }
+    }
+    outputs
+}

@@ -1,0 +1,268 @@
+//! Steps that only look: preflight, the choice of a point, and the proofs without which no machine is activated.
+
+use std::collections::BTreeMap;
+
+use landfall_recovery::codes;
+use landfall_recovery::executor::{OBSERVED_AT, PROOF};
+use landfall_recovery::operations::Operation;
+use landfall_recovery::proof::{FenceProof, IsolationProof, ProofKind};
+use landfall_recovery::words::{Consistency, Failure, Pairs, RecoveryPoint, Severity};
+use landfall_runtime::contract::adapter::{Power, PowerAnswer};
+use landfall_runtime::contract::policy::{Candidate, Request, Selection};
+
+use super::operation::adapter;
+use super::{Report, Task};
+use crate::clock;
+use crate::contract::{self, from_call_error, from_pairs, from_point};
+use crate::engine::Catalogue;
+use crate::preflight;
+
+/// A policy is never shown more points of one item than the contract says.
+const POINTS_MAX: usize = 2_000;
+
+pub(super) async fn check(task: &Task, item: &str) -> Report {
+    let Some(frozen) = task.frozen.items.get(item) else {
+        return Report::done(Pairs::new());
+    };
+    match preflight::one(&task.engine, &task.frozen, frozen).await {
+        Err(failure) => Report::Failed(failure),
+        Ok(answer) => {
+            let errors: Vec<String> = answer
+                .findings
+                .iter()
+                .filter(|finding| finding.severity == Severity::Error)
+                .map(|finding| format!("{}: {} ({})", finding.id, finding.cause, finding.cure))
+                .collect();
+            if errors.is_empty() {
+                Report::done(Pairs::from([(
+                    "findings".to_owned(),
+                    answer.findings.len().to_string(),
+                )]))
+            } else {
+                Report::Failed(Failure::definite(codes::PREFLIGHT_REFUSED, errors.join("; ")))
+            }
+        }
+    }
+}
+
+pub(super) async fn choose(task: &Task, items: &[String]) -> Report {
+    match try_choose(task, items).await {
+        Ok((outputs, catalogues)) => Report::Done { outputs, catalogues },
+        Err(failure) => Report::Failed(failure),
+    }
+}
+
+type Catalogues = BTreeMap<String, Catalogue>;
+
+async fn try_choose(task: &Task, items: &[String]) -> Result<(Pairs, Catalogues), Failure> {
+    let choice = task.frozen.point.clone().unwrap_or_default();
+    let mut catalogues = Catalogues::new();
+    let mut candidates = Vec::new();
+    for name in items {
+        let Some(item) = task.frozen.items.get(name) else {
+            continue;
+        };
+        let points = list(task, name, &item.item.target_site, item.state.replica.as_deref()).await?;
+        candidates.push(Candidate {
+            item: name.clone(),
+            group: item.replication_group.clone(),
+            points: points.points.iter().take(POINTS_MAX).map(contract::point).collect(),
+        });
+        catalogues.insert(name.clone(), points);
+    }
+    let key = format!("policy:{}", choice.policy);
+    let pinned = task
+        .frozen
+        .plugins
+        .get(&key)
+        .ok_or_else(|| Failure::definite(codes::INTERNAL, "no policy is pinned"))?;
+    let policy = task.engine.pinned_policy(&choice.policy, pinned).await?;
+    let request = Request {
+        choice: choice.choice.clone(),
+        params: contract::pairs(&choice.params),
+        kind: task.frozen.operation.failover_kind().map_or(
+            contract::kind(landfall_recovery::words::FailoverKind::Test),
+            contract::kind,
+        ),
+        direction: contract::direction(task.frozen.direction),
+        now_ms: clock::now(),
+        candidates,
+        ext: Vec::new(),
+    };
+    let selections = policy.select(request).await.map_err(|error| from_call_error(&error))?;
+    let mut outputs = Pairs::new();
+    for name in items {
+        describe(task, name, &selections, &catalogues, &mut outputs)?;
+    }
+    Ok((outputs, catalogues))
+}
+
+async fn list(task: &Task, item: &str, site: &str, replica: Option<&str>) -> Result<Catalogue, Failure> {
+    let replica = replica.ok_or_else(|| Failure::definite(codes::NO_POINT, format!("`{item}` has no replica")))?;
+    let adapter = adapter(task, site).await?;
+    let observed_at = clock::now();
+    let points = adapter
+        .list_points(replica.to_owned())
+        .await
+        .map_err(|error| from_call_error(&error))?;
+    Ok(Catalogue {
+        points: points.into_iter().map(from_point).collect(),
+        observed_at,
+    })
+}
+
+/// A policy's word is taken only for points that exist and can be used.
+fn describe(
+    task: &Task,
+    item: &str,
+    selections: &[Selection],
+    catalogues: &Catalogues,
+    outputs: &mut Pairs,
+) -> Result<(), Failure> {
+    let no = |what: String| Failure::definite(codes::NO_POINT_CHOSEN, what);
+    let selection = selections
+        .iter()
+        .find(|selection| selection.item == item)
+        .ok_or_else(|| no(format!("the policy chose no point for `{item}`")))?;
+    let point = catalogues
+        .get(item)
+        .and_then(|catalogue| catalogue.points.iter().find(|point| point.id == selection.point))
+        .ok_or_else(|| {
+            no(format!(
+                "the policy chose `{}` for `{item}`, which does not exist",
+                selection.point
+            ))
+        })?;
+    if !point.processed {
+        return Err(no(format!(
+            "the policy chose `{}` for `{item}`, which is not processed",
+            selection.point
+        )));
+    }
+    let consistency = if point.consistency == Consistency::App {
+        "app"
+    } else {
+        "crash"
+    };
+    let mut put = |name: &str, value: String| outputs.insert(format!("{name}/{item}"), value);
+    put("point", point.id.clone());
+    put("source-time-ms", point.source_time_ms.to_string());
+    put("consistency", consistency.to_owned());
+    put("reason", selection.reason.clone());
+    if let Some(rpo) = rpo_ms(task, item, point) {
+        put("rpo-ms", rpo.to_string());
+    }
+    Ok(())
+}
+
+/// Age of a point when the failover was asked for, in host time: the source's clock is translated by the newest mark,
+/// of which both times are known.
+fn rpo_ms(task: &Task, item: &str, point: &RecoveryPoint) -> Option<u64> {
+    let world = task.engine.world();
+    let mark = world.progress.get(item)?.received.as_ref()?;
+    let host_time = (point.source_time_ms + mark.host_time_ms).checked_sub(mark.source_time_ms)?;
+    Some(task.frozen.requested_at.saturating_sub(host_time))
+}
+
+pub(super) async fn fence(task: &Task, site: &str, machine: &str) -> Report {
+    let observed_at = clock::now();
+    let seen = match adapter(task, site).await {
+        Ok(adapter) => adapter
+            .power_state(machine.to_owned())
+            .await
+            .map_err(|error| from_call_error(&error)),
+        Err(failure) => Err(failure),
+    };
+    let proof = |kind, evidence, held| FenceProof {
+        site: site.to_owned(),
+        machine: machine.to_owned(),
+        kind,
+        evidence,
+        observed_at,
+        held,
+    };
+    if let Ok(PowerAnswer {
+        power: Power::Off,
+        autostart,
+        evidence,
+    }) = &seen
+    {
+        let held = autostart.map(|autostart| !autostart);
+        return proved(
+            &proof(ProofKind::VerifiedOff, from_pairs(evidence.clone()), held),
+            observed_at,
+        );
+    }
+    let what = match &seen {
+        Ok(answer) => format!(
+            "it was read as {}",
+            if answer.power == Power::On { "on" } else { "unknown" }
+        ),
+        Err(failure) => format!("it could not be read: {failure}"),
+    };
+    // The person who asked for this job accepted that (F15), by name and with a reason.
+    if let Some(risk) = &task.frozen.risk {
+        let evidence = Pairs::from([
+            ("accepted-by".to_owned(), risk.who.clone()),
+            ("reason".to_owned(), risk.why.clone()),
+            ("seen".to_owned(), what),
+        ]);
+        return proved(&proof(ProofKind::HumanAttested, evidence, None), observed_at);
+    }
+    let (job, id) = (&task.frozen.job, &task.step().id);
+    let message = format!("the source `{machine}` at site `{site}` is not proved off: {what}");
+    if task.frozen.operation == Operation::PlannedFailover {
+        return Report::Failed(Failure::definite(codes::NOT_FENCED, message));
+    }
+    let ways = format!(
+        "make sure that it is off, then `landfall job retry {job} {id}` to look again, or \
+         `landfall job attest {job} {id} --why REASON` to vouch for it"
+    );
+    Report::Stuck {
+        code: codes::NOT_FENCED,
+        reason: format!("{message}; {ways}"),
+    }
+}
+
+/// The outputs of a fence step.
+pub(crate) fn proved(proof: &FenceProof, observed_at: u64) -> Report {
+    match serde_json::to_string(proof) {
+        Ok(text) => Report::done(Pairs::from([
+            (PROOF.to_owned(), text),
+            (OBSERVED_AT.to_owned(), observed_at.to_string()),
+        ])),
+        Err(error) => Report::Failed(Failure::definite(codes::INTERNAL, error.to_string())),
+    }
+}
+
+pub(super) async fn isolation(task: &Task, site: &str, networks: &[String]) -> Report {
+    let observed_at = clock::now();
+    let mut proof = IsolationProof {
+        site: site.to_owned(),
+        networks: BTreeMap::new(),
+        observed_at,
+    };
+    let adapter = match adapter(task, site).await {
+        Ok(adapter) => adapter,
+        Err(failure) => return Report::Failed(failure),
+    };
+    for network in networks {
+        match adapter.prove_isolation(network.clone()).await {
+            Err(error) => return Report::Failed(from_call_error(&error)),
+            Ok(answer) if answer.isolated => {
+                proof.networks.insert(network.clone(), from_pairs(answer.evidence));
+            }
+            Ok(_) => {
+                let what = format!("network `{network}` of site `{site}` is not isolated");
+                return Report::Failed(Failure::definite(codes::NOT_ISOLATED, what));
+            }
+        }
+    }
+    match serde_json::to_string(&proof) {
+        Ok(text) => Report::done(Pairs::from([
+            ("isolation".to_owned(), text),
+            (OBSERVED_AT.to_owned(), observed_at.to_string()),
+        ])),
+        Err(error) => Report::Failed(Failure::definite(codes::INTERNAL, error.to_string())),
+    }
+}

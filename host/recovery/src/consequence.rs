@@ -1,0 +1,131 @@
+//! What a job's records mean for its items. The item states in the store are this function over the journal, so they
+//! can be rebuilt from it.
+
+use crate::event::{Event, Outcome, StepResult};
+use crate::executor::PROOF;
+use crate::graph::{Step, StepKind};
+use crate::item::{ItemEvent, Recovered, Trouble};
+use crate::job::{Job, Status};
+use crate::operations::Operation;
+use crate::proof::FenceProof;
+use crate::words::{Consistency, Millis, Pairs};
+
+/// The consequences of a record for the items of a job. `job` has the record applied.
+pub fn consequences(job: &Job, at: Millis, event: &Event) -> Vec<(String, ItemEvent)> {
+    match event {
+        Event::Started { .. } => every(job, |_| ItemEvent::Began {
+            job: job.frozen.job.clone(),
+            operation: job.frozen.operation,
+        }),
+        Event::Operator {
+            decision: crate::event::Decision::Retry { .. } | crate::event::Decision::Skip { .. },
+            ..
+        } => every(job, |_| ItemEvent::Began {
+            job: job.frozen.job.clone(),
+            operation: job.frozen.operation,
+        }),
+        Event::Outcome {
+            step,
+            result: StepResult::Done { outputs },
+        } => {
+            let Some((step, _)) = job.step(*step) else {
+                return Vec::new();
+            };
+            done(job, at, step, outputs).into_iter().collect()
+        }
+        Event::Ended { outcome, .. } => every(job, |item| ItemEvent::Ended {
+            trouble: trouble(job, item, *outcome),
+        }),
+        _ => Vec::new(),
+    }
+}
+
+fn every(job: &Job, event: impl Fn(&str) -> ItemEvent) -> Vec<(String, ItemEvent)> {
+    job.frozen
+        .items
+        .keys()
+        .map(|item| (item.clone(), event(item)))
+        .collect()
+}
+
+fn done(job: &Job, at: Millis, step: &Step, outputs: &Pairs) -> Option<(String, ItemEvent)> {
+    let item = step.items.first()?.clone();
+    let test = job.frozen.operation == Operation::Test;
+    let event = match &step.kind {
+        StepKind::PrepareReplica => ItemEvent::ReplicaPrepared {
+            replica: outputs.get("replica")?.clone(),
+        },
+        StepKind::Seed => ItemEvent::Seeded,
+        StepKind::Create => ItemEvent::Created {
+            machine: outputs.get("machine")?.clone(),
+            test,
+            recovered: chosen(job, &item)?,
+        },
+        StepKind::Start => ItemEvent::Activated {
+            test,
+            proof: proof(job, &item).map(|proof| proof.kind),
+            rto_ms: at.saturating_sub(job.frozen.requested_at),
+        },
+        StepKind::Delete => ItemEvent::Deleted {
+            test: job.frozen.operation == Operation::Cleanup,
+        },
+        StepKind::DoomPoints => ItemEvent::PointsDoomed,
+        StepKind::DeletePoints => ItemEvent::PointsDeleted,
+        _ => return None,
+    };
+    Some((item, event))
+}
+
+/// The point that a job's policy chose for an item.
+pub fn chosen(job: &Job, item: &str) -> Option<Recovered> {
+    let outputs = outputs_of(job, item, |kind| *kind == StepKind::Choose)?;
+    let get = |name: &str| outputs.get(&format!("{name}/{item}"));
+    Some(Recovered {
+        point: get("point")?.clone(),
+        source_time_ms: get("source-time-ms")?.parse().ok()?,
+        consistency: if get("consistency")? == "app" {
+            Consistency::App
+        } else {
+            Consistency::Crash
+        },
+        rpo_ms: get("rpo-ms").and_then(|text| text.parse().ok()),
+        rto_ms: None,
+    })
+}
+
+/// The proof on which a job activated an item, or would.
+pub fn proof(job: &Job, item: &str) -> Option<FenceProof> {
+    let outputs = outputs_of(job, item, |kind| *kind == StepKind::Fence)?;
+    serde_json::from_str(outputs.get(PROOF)?).ok()
+}
+
+/// The outputs of the item's step of a kind, once it is done.
+pub fn outputs_of<'a>(job: &'a Job, item: &str, fits: impl Fn(&StepKind) -> bool) -> Option<&'a Pairs> {
+    let about = |step: &Step| fits(&step.kind) && step.items.iter().any(|name| name == item);
+    let index = job.graph().steps.iter().position(about)?;
+    job.steps
+        .get(index)
+        .filter(|state| state.status == Status::Done)
+        .map(|state| &state.outputs)
+}
+
+/// How an item came out of a job.
+fn trouble(job: &Job, item: &str, outcome: Outcome) -> Option<Trouble> {
+    match outcome {
+        Outcome::Succeeded => None,
+        Outcome::Abandoned => Some(Trouble::Abandoned),
+        Outcome::Cancelled => Some(Trouble::Cancelled),
+        Outcome::Failed => Some(Trouble::Failed),
+        Outcome::CompletedWithErrors => {
+            let bad = job.graph().steps.iter().zip(&job.steps).any(|(step, state)| {
+                let own = !matches!(step.kind, StepKind::Action { .. } | StepKind::Shutdown | StepKind::Hold);
+                let lost = matches!(
+                    state.status,
+                    Status::Failed | Status::NotRun | Status::Skipped { goes_on: false }
+                );
+                own && lost && step.items.iter().any(|name| name == item)
+            });
+            bad.then_some(Trouble::Failed)
+        }
+    }
+}
