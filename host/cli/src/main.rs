@@ -1,24 +1,28 @@
-//! The `landfall` command.
+//! The `landfall` command: reads the arguments, runs one command, says what failed, and ends with the exit code.
 
+mod client;
+mod command;
+mod connection;
+mod exit;
+mod failure;
+mod follow;
+mod output;
 mod plugin;
+mod render;
+mod style;
+mod table;
+mod units;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-#[derive(Parser)]
-#[command(
-    version,
-    about = "Disaster-recovery automation: recovery plans, run by sandboxed plugins"
-)]
-enum Command {
-    /// Build, check and list plugins.
-    #[command(subcommand)]
-    Plugin(plugin::Command),
-}
-
 fn main() -> ExitCode {
-    match Command::parse() {
-        Command::Plugin(command) => command.run(),
-    }
+    let cli = command::Cli::parse();
+    cli.color.apply();
+    let exit = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(cli.run()),
+        Err(error) => Err(failure::Failure::Internal(format!("cannot start the runtime: {error}"))),
+    };
+    exit.unwrap_or_else(|failure| failure.report()).into()
 }

@@ -257,7 +257,7 @@ fn finish(
     if fs::read(&copy).ok().as_ref() != Some(&manifest) {
         replace(&copy, &manifest)?;
     }
-    let (name, version) = (about.name.clone(), about.version.clone());
+    let (name, version) = (about.name.clone(), about.version.to_string());
     Ok(BuiltPlugin {
         name,
         version,

@@ -1,10 +1,9 @@
 //! Turns a compiled module into a component, and checks it as the host would, while its author still sees the code.
 
+use landfall_runtime::{Interface, Kind, Manifest};
 use serde::Serialize;
 use thiserror::Error;
 use wit_component::{ComponentEncoder, DecodedWasm};
-
-use super::package::{Kind, Manifest};
 
 /// A module that cannot become the plugin its manifest promises.
 #[derive(Debug, Error)]
@@ -87,47 +86,36 @@ impl Surface {
                 "it exports {found}; its kind needs `landfall_sdk::{call}(YourType);` in the crate"
             ));
         }
-        let missing: Vec<_> = self
-            .needs()
-            .into_iter()
-            .filter(|need| !requested(manifest, need))
-            .collect();
+        let missing: Vec<_> = self.needs().filter(|need| !manifest.requests.include(*need)).collect();
         if !missing.is_empty() {
-            let list = missing.join("\", \"");
+            let list: Vec<_> = missing.iter().map(|need| format!("\"{need}\"")).collect();
+            let list = list.join(", ");
             return Err(format!(
-                "it uses what plugin.toml does not request; add \"{list}\" to `interfaces`"
+                "it uses what plugin.toml does not request; add {list} to `interfaces`"
             ));
         }
         Ok(())
     }
 
-    /// The interfaces among the imports that must be requested, as manifests name them.
-    fn needs(&self) -> Vec<&'static str> {
-        let known = [
-            ("landfall:plugin/buffers@", "buffers"),
-            ("landfall:plugin/clock@", "clock"),
-            ("landfall:plugin/random@", "random"),
-            ("wasi:http/outgoing-handler@", "http"),
-        ];
-        let imported = |prefix: &str| self.imports.iter().any(|import| import.starts_with(prefix));
-        known
-            .into_iter()
-            .filter(|(prefix, _)| imported(prefix))
-            .map(|(_, name)| name)
-            .collect()
+    /// The interfaces among the imports that must be requested.
+    fn needs(&self) -> impl Iterator<Item = Interface> {
+        Interface::ALL.into_iter().filter(|interface| {
+            let prefix = match interface {
+                Interface::Http => "wasi:http/outgoing-handler@".to_owned(),
+                own => format!("landfall:plugin/{own}@"),
+            };
+            self.imports.iter().any(|import| import.starts_with(&prefix))
+        })
     }
 
     /// Requests that nothing uses: harmless, but an operator would be asked to grant them.
-    pub(crate) fn unused<'a>(&self, manifest: &'a Manifest) -> Vec<&'a str> {
-        let needs = self.needs();
-        let requested = manifest.requests.interfaces.iter().map(String::as_str);
-        requested.filter(|request| !needs.contains(request)).collect()
+    pub(crate) fn unused(&self, manifest: &Manifest) -> Vec<Interface> {
+        let used: Vec<_> = self.needs().collect();
+        Interface::ALL
+            .into_iter()
+            .filter(|one| manifest.requests.include(*one) && !used.contains(one))
+            .collect()
     }
-}
-
-fn requested(manifest: &Manifest, need: &str) -> bool {
-    let requests = &manifest.requests;
-    requests.interfaces.iter().any(|interface| interface == need) || (need == "http" && !requests.http.is_empty())
 }
 
 #[cfg(test)]
@@ -155,7 +143,7 @@ mod tests {
         let found = surface(&["landfall:plugin/clock@0.1.0"], &["landfall:plugin/runbook-run@0.1.0"]);
         assert!(found.fits(&manifest("[]")).unwrap_err().contains("\"clock\""));
         assert_eq!(found.fits(&manifest("[\"clock\"]")), Ok(()));
-        assert_eq!(found.unused(&manifest("[\"clock\", \"random\"]")), ["random"]);
+        assert_eq!(found.unused(&manifest("[\"clock\", \"random\"]")), [Interface::Random]);
     }
 
     #[test]

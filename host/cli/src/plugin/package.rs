@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use landfall_runtime::Manifest;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -78,38 +79,6 @@ pub(crate) struct Package {
     pub(crate) manifest: Manifest,
 }
 
-/// The part of `plugin.toml` that the build depends on; the host checks the rest.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Manifest {
-    pub(crate) plugin: About,
-    #[serde(default)]
-    pub(crate) requests: Requests,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct About {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) kind: Kind,
-    pub(crate) component: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
-    Runbook,
-    HypervisorAdapter,
-    RecoveryPointPolicy,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(crate) struct Requests {
-    #[serde(default)]
-    pub(crate) interfaces: Vec<String>,
-    #[serde(default)]
-    pub(crate) http: Vec<toml::Value>,
-}
-
 /// The plugin crates at these directories, or with `all` every one in their workspaces.
 pub(crate) fn find(directories: &[PathBuf], all: bool) -> Result<Vec<Package>, PackageError> {
     let mut found: Vec<Package> = Vec::new();
@@ -176,7 +145,7 @@ fn load(package: &CargoPackage, home: &Path, metadata: &Metadata) -> Result<Pack
             why,
         })
     };
-    if about.version != package.version {
+    if about.version.to_string() != package.version {
         let why = format!(
             "the version is {}, but the crate's is {}; make them equal",
             about.version, package.version

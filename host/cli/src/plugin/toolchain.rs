@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,6 +22,9 @@ const DEBIAN_BIN: &str = "/usr/bin";
 
 /// Compiler, cargo and the standard library's source, in versions that belong together.
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// Links WebAssembly, and is new enough for that compiler.
+const DEBIAN_LINKER: &str = "lld-22";
 
 /// rustc reads its linker through this variable; a cross target has no default one with Debian's compiler.
 const LINKER: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER";
@@ -42,18 +45,12 @@ pub(crate) enum ToolchainError {
     /// Every way was tried.
     #[error(
         "no Rust toolchain here compiles for {TARGET}: {tried}\nrun one of\n    rustup target add {TARGET}\n    \
-         sudo apt-get install {debian}    (Debian 12 or later)\nand try again",
+         sudo apt-get install {debian} {DEBIAN_LINKER}    (Debian 12 or later)\nand try again",
         debian = DEBIAN_PACKAGES.join(" ")
     )]
     None {
         /// What each way came to.
         tried: String,
-    },
-    /// Debian's compiler is there, a linker is not.
-    #[error("found {compiler} but no WebAssembly linker; run\n    sudo apt-get install lld-22\nand try again")]
-    NoLinker {
-        /// The compiler's version line.
-        compiler: String,
     },
 }
 
@@ -79,19 +76,15 @@ pub(crate) fn find(directory: &Path, notes: &mut dyn Write) -> Result<Toolchain,
         },
         Err(why) => tried.push(format!("rustup target add: {why}")),
     }
-    if !debian_complete() {
-        match install_debian(notes) {
-            Ok(()) => {}
-            Err(why) => tried.push(why),
+    let missing = debian_missing();
+    if !missing.is_empty() {
+        if let Err(why) = install_debian(&missing, notes) {
+            tried.push(why);
         }
     }
-    if debian_complete() {
-        debian()
-    } else {
-        Err(ToolchainError::None {
-            tried: tried.join("; "),
-        })
-    }
+    debian().ok_or_else(|| ToolchainError::None {
+        tried: tried.join("; "),
+    })
 }
 
 /// The toolchain that plain `cargo` means in this directory, if it has the target's standard library.
@@ -111,88 +104,90 @@ fn active(directory: &Path, why: &str) -> Option<Toolchain> {
     })
 }
 
-fn debian_complete() -> bool {
+/// The packages that are still to be installed, so that one call brings all of them.
+fn debian_missing() -> Vec<&'static str> {
     let bin = Path::new(DEBIAN_BIN);
     let source = Path::new("/usr/lib/rustlib/src/rust/library/Cargo.toml");
-    bin.join("rustc").exists() && bin.join("cargo").exists() && source.exists()
+    let complete = bin.join("rustc").exists() && bin.join("cargo").exists() && source.exists();
+    let mut missing = if complete { Vec::new() } else { DEBIAN_PACKAGES.to_vec() };
+    if linker().is_none() {
+        missing.push(DEBIAN_LINKER);
+    }
+    missing
 }
 
 /// Debian's compiler, with the standard library compiled from source. `RUSTC_BOOTSTRAP` lets a stable compiler take
 /// the `-Z` option for that.
-fn debian() -> Result<Toolchain, ToolchainError> {
+fn debian() -> Option<Toolchain> {
+    if !debian_missing().is_empty() {
+        return None;
+    }
     let rustc = Path::new(DEBIAN_BIN).join("rustc");
-    let compiler = output(Command::new(&rustc).arg("--version"))
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
-    let Some(linker) = linker() else {
-        return Err(ToolchainError::NoLinker { compiler });
-    };
+    let compiler = output(Command::new(&rustc).arg("--version")).ok()?;
     let mut path = OsString::from(format!("{DEBIAN_BIN}:"));
     path.push(std::env::var_os("PATH").unwrap_or_default());
-    Ok(Toolchain {
-        name: format!("{compiler} (Debian's, with its standard library compiled from source)"),
+    Some(Toolchain {
+        name: format!(
+            "{} (Debian's, with its standard library compiled from source)",
+            compiler.trim()
+        ),
         cargo: Path::new(DEBIAN_BIN).join("cargo"),
         arguments: vec!["-Zbuild-std=std,panic_abort".into()],
         environment: vec![
             ("RUSTC".into(), rustc.into()),
             ("RUSTC_BOOTSTRAP".into(), "1".into()),
             ("PATH".into(), path),
-            (LINKER.into(), linker.into()),
+            (LINKER.into(), linker()?.into()),
         ],
     })
 }
 
-/// rustup's own linker if there is one, else a packaged LLD: both link WebAssembly.
+/// rustup's own linker if there is one, else a packaged LLD: both link WebAssembly. Debian's compiler comes with a
+/// link to one that need not be installed, so a name alone proves nothing.
 fn linker() -> Option<PathBuf> {
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"])).unwrap_or_default();
     let targets = fs::read_dir(Path::new(sysroot.trim()).join("lib/rustlib"))
         .into_iter()
         .flatten()
         .flatten();
-    let rustup = targets
-        .map(|target| target.path().join("bin/rust-lld"))
-        .find(|path| path.exists());
-    rustup.or_else(|| {
-        let mut packaged: Vec<PathBuf> = fs::read_dir(DEBIAN_BIN)
-            .ok()?
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        // The highest version sorts last, and `rust-lld` after all of them.
-        packaged.sort();
-        packaged.into_iter().rev().find(|path| {
-            path.file_name().is_some_and(|name| {
-                let name = name.to_string_lossy();
-                name == "rust-lld" || name.starts_with("lld-") || name == "lld"
-            })
-        })
-    })
+    let rustup = targets.map(|target| target.path().join("bin/rust-lld"));
+    let mut packaged: Vec<PathBuf> = fs::read_dir(DEBIAN_BIN)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    packaged.retain(|path| path.file_name().is_some_and(|name| is_lld(&name.to_string_lossy())));
+    // Newest first: an old one does not know what a new compiler asks of it.
+    packaged.sort();
+    rustup.chain(packaged.into_iter().rev()).find(|path| path.exists())
+}
+
+fn is_lld(name: &str) -> bool {
+    name == "rust-lld" || name == "lld" || name.starts_with("lld-")
 }
 
 /// Installs Debian's packages if that takes no privilege beyond the caller's.
-fn install_debian(notes: &mut dyn Write) -> Result<(), String> {
+fn install_debian(packages: &[&str], notes: &mut dyn Write) -> Result<(), String> {
     if !Path::new("/etc/debian_version").exists() {
         return Err("this is not Debian, whose packages were the last way".to_owned());
     }
     let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if !root {
-        return Err("installing Debian's packages needs root".to_owned());
+        return Err(format!("installing Debian's {} needs root", packages.join(", ")));
     }
-    note(notes, &format!("Installing Debian's {}", DEBIAN_PACKAGES.join(", ")));
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(DEBIAN_PACKAGES);
-        if linker().is_none() {
-            command.arg("lld-22");
-        }
-        output(command.env("DEBIAN_FRONTEND", "noninteractive"))
+    note(notes, &format!("Installing Debian's {}", packages.join(", ")));
+    let apt_get = |arguments: &[&str]| {
+        output(
+            Command::new("apt-get")
+                .args(arguments)
+                .env("DEBIAN_FRONTEND", "noninteractive"),
+        )
     };
+    let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
     // A package list that is too old is the usual reason for the first failure.
-    install()
-        .or_else(|_| output(Command::new("apt-get").arg("update")).and_then(|_| install()))
+    apt_get(&install)
+        .or_else(|_| apt_get(&["update"]).and_then(|_| apt_get(&install)))
         .map(|_| ())
         .map_err(|why| format!("apt-get install: {why}"))
 }
@@ -202,7 +197,10 @@ fn output(command: &mut Command) -> Result<String, String> {
     let done = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::NotFound => format!("{} is not installed", command.get_program().to_string_lossy()),
+            _ => error.to_string(),
+        })?;
     if done.status.success() {
         return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
     }
@@ -218,4 +216,35 @@ fn output(command: &mut Command) -> Result<String, String> {
 /// A note that cannot be written is no reason not to build.
 fn note(notes: &mut dyn Write, text: &str) {
     let _ = writeln!(notes, "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_and_a_failed_one_are_told_apart() {
+        let missing = output(&mut Command::new("no-such-program-anywhere")).unwrap_err();
+        assert_eq!(missing, "no-such-program-anywhere is not installed");
+        let failed = output(Command::new("sh").args(["-c", "echo first >&2; echo why >&2; exit 3"])).unwrap_err();
+        assert_eq!(failed, "why");
+    }
+
+    #[test]
+    fn the_error_names_the_ways_on() {
+        let text = ToolchainError::None {
+            tried: "rustup is not installed".to_owned(),
+        }
+        .to_string();
+        assert!(text.contains("rustup target add wasm32-unknown-unknown"), "{text}");
+        assert!(
+            text.contains("apt-get install rustc-web cargo-web rust-web-src lld-22"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn only_lld_links_webassembly() {
+        assert!(is_lld("rust-lld") && is_lld("lld-22") && !is_lld("ld.bfd") && !is_lld("lldb"));
+    }
 }

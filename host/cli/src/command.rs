@@ -1,0 +1,233 @@
+//! The commands, one file each. Every one takes its arguments apart, asks the daemon, and prints the answer.
+
+mod cleanup;
+mod commit;
+mod completions;
+mod daemon;
+mod doctor;
+mod explain;
+mod failover;
+mod inventory;
+mod item;
+mod job;
+mod lab;
+mod plan;
+mod plugin;
+mod protect;
+mod reference;
+mod request;
+mod site;
+
+use std::path::Path;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::client::Client;
+use crate::connection::Connection;
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::output::{Color, Format, Output};
+use crate::style;
+
+/// Disaster recovery that is rehearsed, durable and scripted: recovery plans, run by sandboxed plugins
+#[derive(Debug, Parser)]
+#[command(name = "landfall", version, after_help = exit::HELP, styles = style::HELP, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    style: Style,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, help_heading = GLOBAL)]
+    pub(crate) color: Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const GLOBAL: &str = "Global options";
+
+/// How the command talks.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = GLOBAL)]
+struct Style {
+    /// How to print data
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_possible_values = true
+    )]
+    #[arg(help = "How to print data: text, json or jsonl")]
+    output: Format,
+    /// No notes and no progress
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Never ask a question
+    #[arg(long, global = true)]
+    no_input: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    #[command(subcommand)]
+    Daemon(daemon::Command),
+    /// Run a virtual pair of sites to try things on
+    Lab(landfall_lab::Options),
+    /// Sites, and what is at them
+    #[command(subcommand)]
+    Site(site::Command),
+    /// Which machines are protected, from where to where
+    #[command(subcommand)]
+    Inventory(inventory::Command),
+    /// Recovery plans
+    #[command(subcommand)]
+    Plan(plan::Command),
+    /// Protected machines and their recovery points
+    #[command(subcommand)]
+    Item(item::Command),
+    /// Start to replicate machines to their target site
+    Protect(protect::Arguments),
+    /// Bring a plan, or single machines, up at the other site
+    Failover(failover::Arguments),
+    /// Remove everything that a test failover made
+    Cleanup(cleanup::Arguments),
+    /// Stay at the target after a failover; deletes the recovery points
+    Commit(commit::Arguments),
+    /// Jobs: follow them, and decide where they need a person
+    #[command(subcommand)]
+    Job(job::Command),
+    /// Plugins: build them, and see which serve
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Explain an error code; without one, list them all
+    Explain(explain::Arguments),
+    /// Check that everything a recovery needs works
+    Doctor(doctor::Arguments),
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+    /// Print the reference of all commands in Markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+/// What every command gets.
+pub(crate) struct Context {
+    pub(crate) connection: Connection,
+    pub(crate) out: Output,
+    /// A person can be asked.
+    pub(crate) asks: bool,
+}
+
+impl Context {
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.connection)
+    }
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    pub(crate) async fn run(self) -> Result<Exit, Failure> {
+        let Style {
+            output,
+            quiet,
+            verbose,
+            no_input,
+        } = self.style;
+        let context = Context {
+            connection: self.connection,
+            out: Output {
+                format: output,
+                quiet,
+                verbose,
+            },
+            asks: !no_input && crate::output::is_interactive(),
+        };
+        match self.command {
+            Command::Daemon(command) => command.run(&context).await,
+            Command::Lab(options) => lab::run(options, &context).await,
+            Command::Site(command) => command.run(&context).await,
+            Command::Inventory(command) => command.run(&context).await,
+            Command::Plan(command) => command.run(&context).await,
+            Command::Item(command) => command.run(&context).await,
+            Command::Protect(arguments) => arguments.run(&context).await,
+            Command::Failover(arguments) => arguments.run(&context).await,
+            Command::Cleanup(arguments) => arguments.run(&context).await,
+            Command::Commit(arguments) => arguments.run(&context).await,
+            Command::Job(command) => command.run(&context).await,
+            Command::Plugin(command) => command.run(&context).await,
+            Command::Explain(arguments) => arguments.run(&context),
+            Command::Doctor(arguments) => arguments.run(&context).await,
+            Command::Completions(arguments) => arguments.run(),
+            Command::Reference => reference::run(),
+        }
+    }
+}
+
+/// Reads a file that the user named; `-` is stdin.
+fn read_file(path: &Path) -> Result<(String, String), Failure> {
+    let failed = |source| Failure::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
+    if path.as_os_str() == "-" {
+        let text = std::io::read_to_string(std::io::stdin()).map_err(failed)?;
+        return Ok(("stdin".to_owned(), text));
+    }
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    Ok((path.display().to_string(), text))
+}
+
+/// Puts a plan or an inventory; a refusal is shown in the text that was sent.
+async fn put_document(context: &Context, kind: &'static str, path: &Path, check: bool) -> Result<Exit, Failure> {
+    let (name, text) = read_file(path)?;
+    let collection = if kind == "plan" { "plans" } else { kind };
+    let query = [("check", check.to_string())];
+    let put = context.client()?.put_text(&[collection], &query, text.clone()).await;
+    let view: landfall_daemon::api::wire::DocumentView = put.map_err(|failure| match failure {
+        Failure::Problem(problem) => Failure::Document { problem, name, text },
+        other => other,
+    })?;
+    for warning in &view.warnings {
+        context.out.note(&format!("{}: {warning}", style::warning("warning")));
+    }
+    context.out.one(&view, || crate::render::document(&view, kind))?;
+    Ok(Exit::Ok)
+}
+
+/// Prints a document as it was written.
+fn print_text(context: &Context, view: &landfall_daemon::api::wire::DocumentView) -> Result<Exit, Failure> {
+    context.out.one(view, || view.text.clone().unwrap_or_default())?;
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_of_the_whole() {
+        insta::assert_snapshot!(Cli::command().term_width(100).render_help());
+    }
+
+    #[test]
+    fn help_of_failover() {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        let failover = cli.find_subcommand_mut("failover").unwrap();
+        insta::assert_snapshot!(failover.render_long_help());
+    }
+}

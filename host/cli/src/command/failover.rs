@@ -1,0 +1,108 @@
+//! `landfall failover`: the button. A test asks for nothing; a real one wants the name typed.
+
+use std::io::BufRead;
+
+use clap::{Args, ValueEnum};
+use landfall_daemon::api::wire::JobRequest;
+
+use super::Context;
+use super::request::{Start, Subject};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    subject: Subject,
+    /// Why the machines are brought up elsewhere
+    #[arg(long, value_enum)]
+    kind: Kind,
+    /// Recovery point: one of the policy's choices, such as `latest` or `latest-processed` [default: the plan's]
+    #[arg(long, value_name = "CHOICE")]
+    point: Option<String>,
+    /// Recovery-point policy plugin [default: the plan's]
+    #[arg(long)]
+    policy: Option<String>,
+    /// Parameter of the choice; for `custom` the item and its point
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    point_param: Vec<(String, String)>,
+    /// For a test: use this isolated network
+    #[arg(long, value_name = "NETWORK")]
+    test_network: Option<String>,
+    /// For a real failover: the plan's or machine's name, as a deliberate act
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
+    /// For an unplanned failover: go on though a source may still run, and record this reason under your name
+    #[arg(long, value_name = "WHY")]
+    accept_split_brain_risk: Option<String>,
+    #[command(flatten)]
+    start: Start,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// In an isolated network; touches neither source nor replication
+    Test,
+    /// Shut down, synchronise, then move; loses nothing
+    Planned,
+    /// The source may be gone; runs to the end whatever fails
+    Unplanned,
+}
+
+impl Kind {
+    fn operation(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Planned => "planned-failover",
+            Self::Unplanned => "unplanned-failover",
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Arguments {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let request = JobRequest {
+            point: self.point,
+            policy: self.policy,
+            point_params: self.point_param.into_iter().collect(),
+            test_network: self.test_network,
+            accept_split_brain_risk: self.accept_split_brain_risk,
+            ..self.subject.request(self.kind.operation())?
+        };
+        let needs_name = self.kind != Kind::Test && !self.start.dry_run;
+        let confirm = match self.confirm {
+            None if needs_name && context.asks => ask(&request)?,
+            given => given,
+        };
+        self.start.run(context, JobRequest { confirm, ..request }).await
+    }
+}
+
+/// Asks for the name. What was typed is checked by the daemon, as for everybody else.
+fn ask(request: &JobRequest) -> Result<Option<String>, Failure> {
+    let name = request.plan.clone().unwrap_or_else(|| request.items.join(","));
+    output::say(&format!(
+        "This is a real {} of `{name}`. Type its name to go on:",
+        request.operation
+    ));
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(Some(line.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f10_a_point_is_named_by_its_item() {
+        assert_eq!(pair("hr-db-1=p-7"), Ok(("hr-db-1".to_owned(), "p-7".to_owned())));
+        assert!(pair("hr-db-1").is_err());
+    }
+}

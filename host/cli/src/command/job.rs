@@ -1,0 +1,253 @@
+//! `landfall job`: follows jobs, and takes the decisions that only a person can take.
+
+use std::io::BufRead;
+
+use clap::{Args, Subcommand};
+use landfall_daemon::api::wire::{DecisionRequest, JobView, Page};
+
+use super::Context;
+use crate::client::Client;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Format, Output};
+use crate::{follow, render, style};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List jobs, newest first
+    List {
+        /// At most this many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Only jobs older than this one
+        #[arg(long, value_name = "JOB")]
+        before: Option<String>,
+    },
+    /// Show a job with its machines and steps
+    Show {
+        /// The job
+        job: String,
+    },
+    /// Follow a job live, from its start
+    Watch {
+        /// The job
+        job: String,
+    },
+    /// Wait until a job is over or needs a person; says nothing until then
+    Wait {
+        /// The job
+        job: String,
+    },
+    /// Print the graph of a job's steps
+    Graph {
+        /// The job
+        job: String,
+        /// In Graphviz's language
+        #[arg(long)]
+        dot: bool,
+    },
+    /// Try stuck or failed steps again; a job that failed is opened again
+    Retry {
+        /// The job
+        job: String,
+        /// Steps; none: all that are stuck or failed
+        steps: Vec<String>,
+        #[command(flatten)]
+        decision: Optional,
+    },
+    /// Go on without a step; for a step in doubt: it did happen
+    Skip {
+        /// The job
+        job: String,
+        /// The step
+        step: String,
+        #[command(flatten)]
+        decision: Reasoned,
+    },
+    /// Vouch that a source is off, where nobody can prove it
+    Attest {
+        /// The job
+        job: String,
+        /// The step that waits for the proof
+        step: String,
+        #[command(flatten)]
+        decision: Reasoned,
+    },
+    /// Start nothing new, and end when what runs is over
+    Cancel {
+        /// The job
+        job: String,
+        /// Why; kept in the journal
+        #[arg(long, value_name = "WHY")]
+        reason: String,
+    },
+    /// Give a job up as it is, and unlock its machines
+    Abandon {
+        /// The job
+        job: String,
+        /// Why; kept in the journal
+        #[arg(long, value_name = "WHY")]
+        reason: String,
+    },
+}
+
+/// A decision that may go without a reason.
+#[derive(Debug, Args)]
+pub(super) struct Optional {
+    /// Why; kept in the journal
+    #[arg(long, value_name = "WHY", default_value = "")]
+    reason: String,
+    /// Do not follow the job afterwards
+    #[arg(long)]
+    detach: bool,
+}
+
+/// A decision that wants a reason.
+#[derive(Debug, Args)]
+pub(super) struct Reasoned {
+    /// Why; kept in the journal
+    #[arg(long, value_name = "WHY")]
+    reason: String,
+    /// Do not follow the job afterwards
+    #[arg(long)]
+    detach: bool,
+}
+
+impl Command {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let (client, out) = (context.client()?, context.out);
+        match self {
+            Self::List { limit, before } => list(&client, out, limit, before).await,
+            Self::Show { job } => {
+                let job: JobView = client.get(&["jobs", &job]).await?;
+                out.one(&job, || render::job(&job))?;
+                Ok(Exit::Ok)
+            }
+            Self::Watch { job } => follow::job(&client, &job, out).await,
+            Self::Wait { job } => follow::job(&client, &job, Output { quiet: true, ..out }).await,
+            Self::Graph { job, dot } => graph(&client, out, &job, dot).await,
+            Self::Retry {
+                job,
+                steps,
+                decision: Optional { reason, detach },
+            } => decide(&client, out, "retry", &job, DecisionRequest { steps, reason }, detach).await,
+            Self::Skip {
+                job,
+                step,
+                decision: Reasoned { reason, detach },
+            } => {
+                decide(
+                    &client,
+                    out,
+                    "skip",
+                    &job,
+                    DecisionRequest {
+                        steps: vec![step],
+                        reason,
+                    },
+                    detach,
+                )
+                .await
+            }
+            Self::Attest {
+                job,
+                step,
+                decision: Reasoned { reason, detach },
+            } => {
+                decide(
+                    &client,
+                    out,
+                    "attest",
+                    &job,
+                    DecisionRequest {
+                        steps: vec![step],
+                        reason,
+                    },
+                    detach,
+                )
+                .await
+            }
+            Self::Cancel { job, reason } => cancel(&client, context, &job, reason).await,
+            Self::Abandon { job, reason } => {
+                let decision = DecisionRequest {
+                    steps: Vec::new(),
+                    reason,
+                };
+                decide(&client, out, "abandon", &job, decision, true).await
+            }
+        }
+    }
+}
+
+async fn list(client: &Client, out: Output, limit: usize, before: Option<String>) -> Result<Exit, Failure> {
+    let mut query = vec![("limit", limit.to_string())];
+    query.extend(before.map(|before| ("before", before)));
+    let page: Page<JobView> = client.get_where(&["jobs"], &query).await?;
+    out.many(&page.items, "no jobs", || render::jobs(&page.items))?;
+    if let Some(next) = page.next {
+        out.note(&format!("older ones: landfall job list --before {next}"));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn graph(client: &Client, out: Output, job: &str, dot: bool) -> Result<Exit, Failure> {
+    let job: JobView = client.get(&["jobs", job]).await?;
+    if dot {
+        output::write(&render::dot(&job))?;
+    } else {
+        out.one(&job.steps, || render::graph(&job))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Sends a decision, and follows what comes of it.
+async fn decide(
+    client: &Client,
+    out: Output,
+    action: &str,
+    job: &str,
+    decision: DecisionRequest,
+    detach: bool,
+) -> Result<Exit, Failure> {
+    let view: JobView = client.post(&["jobs", job, action], &decision).await?;
+    if !detach {
+        return follow::job(client, job, out).await;
+    }
+    match out.format {
+        Format::Text => out.note(&format!("job {job}: {}", style::status(&view.status))),
+        Format::Json | Format::Jsonl => out.one(&view, String::new)?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// A cancelled failover leaves machines as they are then, and replication has stopped already (F27): said first.
+async fn cancel(client: &Client, context: &Context, job: &str, reason: String) -> Result<Exit, Failure> {
+    let view: JobView = client.get(&["jobs", job]).await?;
+    if view.operation.ends_with("-failover") && view.ended_at.is_none() {
+        output::say(&format!(
+            "{}: replication of the machines has stopped already and does not start again by itself; what was done \
+             stays done",
+            style::warning("warning")
+        ));
+        if context.asks && !agreed(job)? {
+            output::say("nothing was cancelled");
+            return Ok(Exit::Ok);
+        }
+    }
+    let decision = DecisionRequest {
+        steps: Vec::new(),
+        reason,
+    };
+    let exit = decide(client, context.out, "cancel", job, decision, true).await?;
+    context
+        .out
+        .note(&format!("`landfall job watch {job}` follows it to its end"));
+    Ok(exit)
+}
+
+fn agreed(job: &str) -> Result<bool, Failure> {
+    output::say(&format!("Cancel job {job}? Type yes:"));
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim().eq_ignore_ascii_case("yes"))
+}

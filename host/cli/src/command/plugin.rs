@@ -1,0 +1,56 @@
+//! `landfall plugin`: for those who write plugins and those who install them.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use landfall_daemon::api::wire::PluginView;
+
+use super::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::{plugin, render};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the plugins: which serve, and which failed to load and why
+    List,
+    /// Show a plugin: what it requests, offers and reports
+    Show {
+        /// The plugin
+        plugin: String,
+    },
+    /// Compile plugin crates to components, each into a directory of its own beside its `plugin.toml`
+    Build {
+        /// Directories of plugin crates [default: the current one]
+        paths: Vec<PathBuf>,
+        /// Where the plugins go [default: `target/plugins` of the crate's workspace]
+        #[arg(long, value_name = "DIRECTORY")]
+        out: Option<PathBuf>,
+        /// Every crate with a `plugin.toml` in the workspaces of the given directories
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+impl Command {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::List => {
+                let plugins: Vec<PluginView> = context.client()?.get(&["plugins"]).await?;
+                let none = "no plugins: put their directories where the daemon's configuration says";
+                context.out.many(&plugins, none, || render::plugins(&plugins))?;
+            }
+            Self::Show { plugin } => {
+                let plugin: PluginView = context.client()?.get(&["plugins", &plugin]).await?;
+                context.out.one(&plugin, || render::plugin(&plugin))?;
+            }
+            Self::Build { paths, out, all } => {
+                let request = plugin::Request { paths, out, all };
+                let mut notes = anstream::stderr();
+                let built = tokio::task::block_in_place(|| plugin::build(&request, &mut notes))?;
+                context.out.one(&built, || built.to_string())?;
+            }
+        }
+        Ok(Exit::Ok)
+    }
+}

@@ -1,0 +1,34 @@
+//! `landfall protect`: starts to replicate, and waits until the first copy is complete.
+
+use clap::Args;
+use landfall_daemon::api::wire::JobRequest;
+
+use super::Context;
+use super::request::Start;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Items of the inventory
+    #[arg(value_name = "ITEM", required_unless_present = "plan", conflicts_with = "plan")]
+    items: Vec<String>,
+    /// All items of a plan
+    #[arg(long)]
+    plan: Option<String>,
+    #[command(flatten)]
+    start: Start,
+}
+
+impl Arguments {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let (plan, items) = (self.plan, self.items);
+        let request = JobRequest {
+            operation: "protect".to_owned(),
+            plan,
+            items,
+            ..JobRequest::default()
+        };
+        self.start.run(context, request).await
+    }
+}

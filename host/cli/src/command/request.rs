@@ -1,0 +1,113 @@
+//! What the commands that start a job share: who it is about, and what follows the start.
+
+use clap::Args;
+use landfall_daemon::api::wire::{JobRequest, JobView};
+
+use super::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::{follow, render, style};
+
+/// A plan, some machines of it, or machines without a plan.
+#[derive(Debug, Args)]
+pub(super) struct Subject {
+    /// A plan's name, or `item/NAME` for a machine without a plan
+    #[arg(
+        value_name = "PLAN|item/NAME",
+        required_unless_present = "item",
+        conflicts_with = "item"
+    )]
+    name: Option<String>,
+    /// A machine without a plan; may be given more than once
+    #[arg(long, value_name = "ITEM")]
+    item: Vec<String>,
+    /// Of the plan only this machine; may be given more than once
+    #[arg(long, value_name = "ITEM", conflicts_with = "item")]
+    only: Vec<String>,
+}
+
+impl Subject {
+    /// A request for it.
+    pub(super) fn request(&self, operation: &str) -> Result<JobRequest, Failure> {
+        let item = self.name.as_deref().and_then(|name| name.strip_prefix("item/"));
+        let (plan, items) = match (&self.name, item) {
+            (_, Some(_)) if !self.only.is_empty() => {
+                return Err(Failure::Usage(
+                    "`--only` chooses among the machines of a plan".to_owned(),
+                ));
+            }
+            (_, Some(item)) => (None, vec![item.to_owned()]),
+            (Some(plan), None) => (Some(plan.clone()), self.only.clone()),
+            (None, None) => (None, self.item.clone()),
+        };
+        Ok(JobRequest {
+            operation: operation.to_owned(),
+            plan,
+            items,
+            ..JobRequest::default()
+        })
+    }
+}
+
+/// How the command goes on after the job has started.
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    /// Only show what would be done
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Do not follow the job, only print it
+    #[arg(long)]
+    detach: bool,
+}
+
+impl Start {
+    /// Starts the job and follows it to its end, or shows what it would do.
+    pub(super) async fn run(&self, context: &Context, mut request: JobRequest) -> Result<Exit, Failure> {
+        let (client, out) = (context.client()?, context.out);
+        request.dry_run = self.dry_run;
+        let job: JobView = client.post(&["jobs"], &request).await?;
+        if self.dry_run {
+            out.one(&job, || render::dry_run(&job, out.verbose > 0))?;
+            return Ok(Exit::Ok);
+        }
+        out.note(&format!("job {}: {} of {}", job.id, job.operation, job.plan));
+        if !job.findings.is_empty() {
+            out.note(render::findings(&job.findings).trim_end());
+        }
+        if self.detach {
+            out.one(&job, || format!("{}\n", job.id))?;
+            out.note(&format!(
+                "{}: `landfall job watch {}` follows it",
+                style::hint("hint"),
+                job.id
+            ));
+            return Ok(Exit::Ok);
+        }
+        follow::job(&client, &job.id, out).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(name: Option<&str>, item: &[&str], only: &[&str]) -> Subject {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        Subject {
+            name: name.map(str::to_owned),
+            item: owned(item),
+            only: owned(only),
+        }
+    }
+
+    #[test]
+    fn f04_one_machine_needs_no_plan() {
+        let request = subject(Some("item/hr-db-1"), &[], &[]).request("test").unwrap();
+        assert_eq!((request.plan, request.items), (None, vec!["hr-db-1".to_owned()]));
+        let request = subject(None, &["a", "b"], &[]).request("test").unwrap();
+        assert_eq!((request.plan, request.items.len()), (None, 2));
+        let request = subject(Some("hrweb"), &[], &["hr-db-1"]).request("test").unwrap();
+        assert_eq!((request.plan.as_deref(), request.items.len()), (Some("hrweb"), 1));
+        assert!(subject(Some("item/a"), &[], &["b"]).request("test").is_err());
+    }
+}
