@@ -107,8 +107,10 @@ impl Request {
 
     fn outgoing(&self, length: u64) -> Result<OutgoingRequest, Error> {
         let headers = Fields::new();
-        // Without it the body would be chunked, which small servers do not read.
-        append(&headers, "content-length", &length.to_string())?;
+        // Without it a body would be chunked, which small servers do not read.
+        if length > 0 || !matches!(self.method, Method::Get | Method::Head) {
+            append(&headers, "content-length", &length.to_string())?;
+        }
         for (name, value) in &self.headers {
             append(&headers, name, value)?;
         }

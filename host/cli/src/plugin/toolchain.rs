@@ -77,10 +77,10 @@ pub(crate) fn find(directory: &Path, notes: &mut dyn Write) -> Result<Toolchain,
         Err(why) => tried.push(format!("rustup target add: {why}")),
     }
     let missing = debian_missing();
-    if !missing.is_empty() {
-        if let Err(why) = install_debian(&missing, notes) {
-            tried.push(why);
-        }
+    if !missing.is_empty()
+        && let Err(why) = install_debian(&missing, notes)
+    {
+        tried.push(why);
     }
     debian().ok_or_else(|| ToolchainError::None {
         tried: tried.join("; "),

@@ -111,7 +111,8 @@ fn ask(context: &Context, check: &Check, waiting: &Waiting, timeout_ms: u64) -> 
     let response = match answer {
         Ok(response) => response,
         Err(error @ (Error::Denied | Error::Invalid(_))) => {
-            return Err(Failure::from(error).detail(&waiting.item, url));
+            let what = error.to_string();
+            return Err(Failure::from(error).detail(&waiting.item, what));
         }
         Err(error) => return Ok(Seen::Down(error.to_string())),
     };
@@ -123,7 +124,7 @@ fn ask(context: &Context, check: &Check, waiting: &Waiting, timeout_ms: u64) -> 
     } else {
         check.judge(status, "")
     };
-    log::debug!("{url}: {seen:?}");
+    log::debug!("{}: {seen:?}", waiting.item);
     Ok(seen)
 }
 

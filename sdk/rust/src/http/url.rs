@@ -12,7 +12,8 @@ pub(super) struct Url {
 
 impl Url {
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
-        let invalid = |why: &str| Err(Error::Invalid(format!("{why}: {text}")));
+        // The text itself stays out of the error: it may hold a token, and errors are shown and stored.
+        let invalid = |why: &str| Err(Error::Invalid(why.to_owned()));
         if text.chars().any(|c| c.is_ascii_control() || c == ' ') {
             return invalid("a URL holds no spaces or control characters; encode them");
         }
