@@ -24,6 +24,8 @@ mod state;
 mod task;
 
 #[cfg(test)]
+mod http_tests;
+#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;

@@ -329,5 +329,9 @@ async fn ledger(State(app): Shared, Params(ask): Params<After>) -> Result<Respon
     let moved = file.seek(std::io::SeekFrom::Start(start)).await;
     moved.map_err(|error| Failure::refused("disk", error.to_string()))?;
     let lines = body::Body::from_stream(ReaderStream::new(file.take(length)));
-    Ok(([(header::CONTENT_TYPE, "application/jsonl")], lines).into_response())
+    let headers = [
+        (header::CONTENT_TYPE, "application/jsonl".to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+    ];
+    Ok((headers, lines).into_response())
 }

@@ -195,7 +195,10 @@ async fn submit(
         }
         lab.submit(wall_ms(), &site, &request)?
     };
-    app.rescheduled.notify_one();
+    // What is over already needs no timer; behind a lost reply there may be a task.
+    if !matches!(&reply, Reply::Answer(progress) if progress.state != "running") {
+        app.rescheduled.notify_one();
+    }
     match reply {
         Reply::Answer(progress) => Ok(Json(progress)),
         Reply::Lost => Err(ApiError::Dropped),
