@@ -17,9 +17,7 @@ pub fn write(level: Level, message: &str) {
 /// A trap says only `unreachable`; this puts the panic's own words and place into the host's log before it.
 pub(crate) fn log_panics() {
     #[cfg(target_arch = "wasm32")]
-    std::panic::set_hook(Box::new(|panic| {
-        write(Level::Error, &format!("the plugin panicked: {panic}"))
-    }));
+    std::panic::set_hook(Box::new(|panic| write(Level::Error, &format!("the plugin {panic}"))));
 }
 
 /// Logs a line at level `trace`.

@@ -7,8 +7,8 @@ use crate::bindings::wasi::http::types::{IncomingBody, IncomingResponse, Outgoin
 use crate::bindings::wasi::io::streams::{InputStream, OutputStream, StreamError};
 use crate::buffers::Buffer;
 
-/// How much one read or splice asks for. Larger saves calls into the host; this is the slice that its HTTP side
-/// hands over at most anyway.
+/// How much one read or splice asks for: large enough that calls into the host cost little beside the copying, small
+/// enough that a read adds little to the plugin's memory.
 const SLICE: u64 = 64 << 10;
 
 /// A body that was not written whole is dropped unfinished, so that the far side cannot take it for a whole one.
