@@ -6,7 +6,7 @@ use landfall_recovery::words::Millis;
 
 /// Host time now.
 #[expect(clippy::disallowed_methods, reason = "the one place that owns the wall clock")]
-pub fn now() -> Millis {
+pub(crate) fn now() -> Millis {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

@@ -83,11 +83,10 @@ impl DaemonError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Config(_) => codes::CONFIGURATION,
-            Self::Store(StoreError::Directory { .. } | StoreError::InUse(_)) => codes::DATA_DIRECTORY,
+            Self::Store(StoreError::Directory { .. } | StoreError::InUse(_)) | Self::Io { .. } => codes::DATA_DIRECTORY,
             Self::Store(_) | Self::Fatal(_) => codes::STORE,
             Self::Runtime(error) => error.code(),
             Self::Registry(error) => error.code(),
-            Self::Io { .. } => codes::DATA_DIRECTORY,
         }
     }
 }
@@ -149,7 +148,7 @@ fn recover(engine: &Arc<Engine>) -> Result<(), DaemonError> {
                 runner::spawn(engine, job);
             }
             Err(refusal) => {
-                tracing::error!(job = %row.id, ?refusal, "an unfinished job cannot be read and is left alone")
+                tracing::error!(job = %row.id, ?refusal, "an unfinished job cannot be read and is left alone");
             }
         }
     }

@@ -88,14 +88,19 @@ async fn ask(
             replication: String::new(),
             ext: Vec::new(),
         });
-    let facts = facts(frozen, item);
+    let role = if site == item.item.target_site {
+        "target"
+    } else {
+        "source"
+    };
+    let facts = facts(frozen, item, role);
     adapter
         .preflight(facts, peer, frozen.operation.name().to_owned())
         .await
         .map_err(|error| from_call_error(&error))
 }
 
-fn facts(frozen: &Frozen, item: &FrozenItem) -> ItemFacts {
+fn facts(frozen: &Frozen, item: &FrozenItem, role: &str) -> ItemFacts {
     // A machine that cannot be read back was listed by a newer version; preflight then goes without it.
     let machine = listed(item).ok().flatten();
     ItemFacts {
@@ -109,7 +114,7 @@ fn facts(frozen: &Frozen, item: &FrozenItem) -> ItemFacts {
         replica: item.state.replica.clone(),
         target_machine: item.state.target_machine.clone(),
         networks: network_mappings(frozen, item),
-        ext: Vec::new(),
+        ext: vec![("role".to_owned(), role.to_owned())],
     }
 }
 

@@ -63,12 +63,13 @@ pub(crate) async fn start(
     let (plan, items) = subject_of(engine, &request)?;
     confirmed(&request, operation, &plan, &items)?;
     let sites = observe_sites(engine, &items).await;
-    list_sources(engine, &items, &sites).await;
+    let missing = list_sources(engine, &items, &sites).await;
     let items = legal(engine, operation, items, &sites)?;
     let mut frozen = shape(engine, operation, plan, items, &request, who, requested_at)?;
     pin(engine, &mut frozen)?;
     choose_policy(engine, &mut frozen, &request).await?;
     frozen.findings = known_findings(engine, &frozen, &sites);
+    frozen.findings.extend(not_at_source(operation, &missing, &frozen));
     preflight(engine, &mut frozen).await?;
     frozen.build_graph();
     set_effects(engine, &mut frozen).await?;
@@ -170,8 +171,9 @@ async fn observe_sites(engine: &Arc<Engine>, items: &[String]) -> Sites {
     futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
-/// Lists the source machines that are missing or may have changed; what cannot be listed stays as it was last seen.
-async fn list_sources(engine: &Arc<Engine>, items: &[String], sites: &Sites) {
+/// Lists the source machines; what cannot be listed stays as it was last seen. Gives the items whose site answered
+/// and does not have their machine.
+async fn list_sources(engine: &Arc<Engine>, items: &[String], sites: &Sites) -> BTreeSet<String> {
     let wanted: BTreeMap<(String, String), String> = {
         let world = engine.world();
         let item = |name: &String| world.inventory.items.get(name);
@@ -189,12 +191,20 @@ async fn list_sources(engine: &Arc<Engine>, items: &[String], sites: &Sites) {
     };
     let names: BTreeSet<&String> = wanted.keys().map(|(site, _)| site).collect();
     let mut found = Vec::new();
+    let mut missing = BTreeSet::new();
     for site in names {
         let Ok(machines) = list_machines(engine, site).await else {
             continue;
         };
+        missing.extend(
+            wanted
+                .iter()
+                .filter(|((at, _), _)| at == site)
+                .map(|(_, item)| item.clone()),
+        );
         for machine in machines {
             if let Some(item) = wanted.get(&(site.clone(), machine.id.clone())) {
+                missing.remove(item);
                 found.push((
                     item.clone(),
                     Listed {
@@ -209,12 +219,26 @@ async fn list_sources(engine: &Arc<Engine>, items: &[String], sites: &Sites) {
     for (item, listed) in &found {
         let known = engine.world().machines.get(item).map(|known| known.machine.clone());
         if known.as_ref() != Some(&listed.machine) && batch.put(Space::Machines, item, listed).is_err() {
-            return;
+            return missing;
         }
     }
     if batch.is_empty() || engine.commit(batch).await.is_ok() {
         engine.world_mut().machines.extend(found);
     }
+    missing
+}
+
+/// Who is to be protected, or shut down in order, must be there.
+fn not_at_source(operation: Operation, missing: &BTreeSet<String>, frozen: &Frozen) -> Vec<Finding> {
+    if !matches!(operation, Operation::Protect | Operation::PlannedFailover) {
+        return Vec::new();
+    }
+    let say = |name: &String| {
+        let source = &frozen.items.get(name)?.item.source;
+        let cause = format!("site `{}` has no machine `{}`", source.site, source.machine);
+        Some(finding(codes::NOT_AT_SOURCE, Severity::Error, name, cause))
+    };
+    missing.iter().filter_map(say).collect()
 }
 
 /// All pages of a site's machines.
@@ -281,9 +305,9 @@ fn legal(
                 };
                 let settled = matches!(operation, Operation::Protect | Operation::Cleanup | Operation::Commit);
                 if settled && code == codes::NOT_LEGAL {
-                    passed.push(finding)
+                    passed.push(finding);
                 } else {
-                    findings.push(finding)
+                    findings.push(finding);
                 }
             }
         }
@@ -499,7 +523,10 @@ async fn preflight(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Refu
         return Ok(());
     }
     let answers = preflight::all(engine, frozen).await;
-    let mut errors = Vec::new();
+    let (mut errors, known): (Vec<_>, Vec<_>) = std::mem::take(&mut frozen.findings)
+        .into_iter()
+        .partition(|finding| finding.severity == Severity::Error);
+    frozen.findings = known;
     for (name, answer) in answers {
         if let Some(item) = frozen.items.get_mut(&name) {
             item.extra_steps = answer.extra_steps;

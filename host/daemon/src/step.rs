@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_recovery::codes;
-use landfall_recovery::graph::{Step, StepIndex};
+use landfall_recovery::graph::{Step, StepIndex, StepKind};
 use landfall_recovery::job::Job;
 use landfall_recovery::words::{Failure, Millis, Pairs};
 use landfall_runtime::contract::types::Call;
@@ -154,16 +154,35 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
     tokio::spawn(async move {
         let left = Duration::from_millis(task.deadline.saturating_sub(clock::now()).max(1));
         let report = match tokio::time::timeout(left, carry_out(&task, arguments, work.begin)).await {
-            Ok(report) => report,
+            Ok(report) => forget_points(&task, report),
             Err(_) => task.timed_out(),
         };
         task.report(report).await;
     });
 }
 
+/// Once the points are deleted the catalogue has none, whoever looks.
+fn forget_points(task: &Task, report: Report) -> Report {
+    match report {
+        Report::Done {
+            outputs,
+            mut catalogues,
+        } if task.step().kind == StepKind::DeletePoints => {
+            let observed_at = clock::now();
+            let none = || Catalogue {
+                points: Vec::new(),
+                observed_at,
+            };
+            catalogues.extend(task.step().items.iter().map(|item| (item.clone(), none())));
+            Report::Done { outputs, catalogues }
+        }
+        other => other,
+    }
+}
+
 async fn carry_out(task: &Task, arguments: Arguments, begin: Begin) -> Report {
     match arguments {
-        Arguments::Operation { site, operation } => operation::run(task, &site, operation, begin).await,
+        Arguments::Operation { site, operation } => operation::run(task, &site, *operation, begin).await,
         Arguments::Action { runbook, context } => action::run(task, &runbook, *context, begin).await,
         Arguments::Check { item } => read::check(task, &item).await,
         Arguments::Choose { items } => read::choose(task, &items).await,

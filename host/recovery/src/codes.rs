@@ -53,6 +53,7 @@ codes! {
     NEVER_TESTED "LF0213" "The plan was never tested", "No test failover of this plan has succeeded since its plan, inventory or plugins changed.", "Run `landfall failover PLAN --kind test` when there is time; the failover goes on.";
     SAME_REQUEST "LF0214" "The idempotency key was used for another request", "A request under this key was answered before, and this one is different.", "Use a new key for a new request.";
     NOTHING_TO_DO "LF0215" "Nothing to do", "None of the named machines needs the operation.", "`landfall item list` shows their states.";
+    NOT_AT_SOURCE "LF0216" "The machine is not at its source", "The source site answers and does not list the machine that the inventory names.", "Correct `source.machine` in the inventory; `landfall site machines SITE` lists what is there.";
 
     IN_DOUBT "LF0301" "Nobody can tell whether a step happened", "The host stopped, or the answer was lost, after an effect that can neither be repeated nor asked for had begun.", "Find out whether it happened. If it did: `landfall job skip JOB STEP`. If it did not: `landfall job retry JOB STEP`.";
     NOT_FENCED "LF0302" "The source is not proved off", "A machine is only activated when its source was read as off (or a person vouches for it), because two active copies destroy data.", "Make sure the source is off, then `landfall job retry JOB STEP` to look again, or `landfall job attest JOB STEP --why REASON` to vouch for it.";

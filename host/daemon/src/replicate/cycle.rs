@@ -244,7 +244,8 @@ impl Run<'_> {
         (name, machine, replica, mark): (&str, &str, &str, &str),
         slice: Extent,
     ) -> Result<(), CycleError> {
-        let buffer = Buffer::with_capacity(slice.bytes);
+        // Room for one byte more, so that a source that sends too much is noticed.
+        let buffer = Buffer::with_capacity(slice.bytes + 1);
         self.source
             .read(machine.to_owned(), mark.to_owned(), slice, &buffer)
             .await?;

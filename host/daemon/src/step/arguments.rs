@@ -18,7 +18,10 @@ use crate::contract;
 #[serde(rename_all = "kebab-case", tag = "call")]
 pub(crate) enum Arguments {
     /// Submitted to a site's adapter.
-    Operation { site: String, operation: wit::Operation },
+    Operation {
+        site: String,
+        operation: Box<wit::Operation>,
+    },
     /// A runbook's run.
     Action { runbook: String, context: Box<Context> },
     /// Preflight again.
@@ -70,11 +73,11 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
     let target = item.item.target_site.clone();
     let at_source = |operation| Arguments::Operation {
         site: source.site.clone(),
-        operation,
+        operation: Box::new(operation),
     };
     let at_target = |operation| Arguments::Operation {
         site: target.clone(),
-        operation,
+        operation: Box::new(operation),
     };
     let replica = || {
         item.state
