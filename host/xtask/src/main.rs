@@ -1,2 +1,57 @@
-//! Stub.
-fn main() {}
+//! `cargo xtask`: what developers run. It drives cargo and the built `landfall` as anybody else would, and links
+//! nothing of the host, so that it is there within seconds on a machine that has compiled nothing yet.
+
+mod build;
+mod demo;
+mod drift;
+mod generate;
+mod requirements;
+mod suite;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Developer commands
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// Build everything, and watch a three-tier application fail over from one virtual site to another
+    Demo,
+    /// Everything that CI runs: format, lints, plugins, all tests, documentation, drift
+    Test,
+    /// Build `landfall` and compile all plugins of this repository into `target/plugins`
+    BuildPlugins,
+    /// Write the generated files: command reference, schemas, the table of requirements
+    Generate,
+    /// Fail if a generated file is not what `generate` would write
+    Drift,
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Demo => demo::run(),
+        Command::Test => suite::run(),
+        Command::BuildPlugins => build::plugins().map(|_| ()),
+        Command::Generate => generate::run(),
+        Command::Drift => drift::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line on stderr. Where nobody reads it there is nobody to tell.
+fn say(words: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{words}");
+}
+
+/// A line on stdout.
+fn print(words: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{words}")?)
+}
