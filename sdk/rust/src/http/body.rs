@@ -58,7 +58,11 @@ fn splice_all(to: &OutputStream, from: &InputStream) -> Result<(), String> {
         }
     }
     match from.blocking_read(1) {
-        Err(StreamError::Closed) => to.blocking_flush().map_err(|error| describe(&error)),
+        // A destination that is now exactly full is closed too, and has everything.
+        Err(StreamError::Closed) => match to.blocking_flush() {
+            Ok(()) | Err(StreamError::Closed) => Ok(()),
+            Err(error) => Err(describe(&error)),
+        },
         Err(error) => Err(describe(&error)),
         Ok(_) => Err("the destination takes no more".to_owned()),
     }
