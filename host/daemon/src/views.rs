@@ -61,15 +61,12 @@ pub(crate) fn job(job: &Job, hash: &str, notes: &Notes, steps: bool) -> JobView 
 }
 
 fn job_status(job: &Job) -> &'static str {
+    let running = job.running().next().is_some();
+    let coming = job.stopping.is_none() && job.backing_off().next().is_some();
     match &job.outcome {
         Some((outcome, _)) => outcome_name(*outcome),
-        None if job.stopping.is_some() && job.running().next().is_some() => "stopping",
-        None if job.stuck().next().is_some()
-            && job.running().next().is_none()
-            && job.backing_off().next().is_none() =>
-        {
-            "stuck"
-        }
+        None if job.stuck().next().is_some() && !running && !coming => "stuck",
+        None if job.stopping.is_some() => "stopping",
         None => "running",
     }
 }
@@ -130,22 +127,16 @@ fn job_item(job: &Job, item: &str) -> JobItemView {
         return JobItemView::default();
     };
     let point = chosen(job, item);
-    let choose = frozen
-        .graph
-        .steps
-        .iter()
-        .find(|step| step.kind == StepKind::Choose && step.items.iter().any(|i| i == item));
+    let choose = job
+        .steps_of(item)
+        .find(|(step, _)| step.kind == StepKind::Choose)
+        .map(|(step, _)| step);
     let outputs = outputs_of(job, item, |kind| *kind == StepKind::Choose);
     let isolated = outputs_of(job, item, |kind| *kind == StepKind::ProveIsolation).map(|_| "isolated".to_owned());
     let started = job
-        .graph()
-        .steps
-        .iter()
-        .position(|step| step.kind == StepKind::Start && step.items.iter().any(|i| i == item));
-    let rto_ms = started.and_then(|index| {
-        let state = job.steps.get(index).filter(|state| state.status == Status::Done)?;
-        Some(state.ended_at?.saturating_sub(frozen.requested_at))
-    });
+        .steps_of(item)
+        .find(|(step, state)| step.kind == StepKind::Start && state.status == Status::Done);
+    let rto_ms = started.and_then(|(_, state)| Some(state.ended_at?.saturating_sub(frozen.requested_at)));
     let (stage, status) = stage_of(job, item);
     JobItemView {
         item: item.to_owned(),
@@ -174,13 +165,9 @@ fn job_item(job: &Job, item: &str) -> JobItemView {
 
 /// The stage an item is in (F26): that of its first own step that is not over, else of its last.
 fn stage_of(job: &Job, item: &str) -> (Option<String>, &'static str) {
-    let own = |step: &Step| !matches!(step.kind, StepKind::Action { .. }) && step.items.iter().any(|name| name == item);
     let steps: Vec<(&Step, &Status)> = job
-        .graph()
-        .steps
-        .iter()
-        .zip(&job.steps)
-        .filter(|(step, _)| own(step))
+        .steps_of(item)
+        .filter(|(step, _)| !matches!(step.kind, StepKind::Action { .. }))
         .map(|(step, state)| (step, &state.status))
         .collect();
     let has = |wanted: fn(&Status) -> bool| steps.iter().find(|(_, status)| wanted(status));

@@ -101,12 +101,8 @@ pub fn proof(job: &Job, item: &str) -> Option<FenceProof> {
 
 /// The outputs of the item's step of a kind, once it is done.
 pub fn outputs_of<'a>(job: &'a Job, item: &str, fits: impl Fn(&StepKind) -> bool) -> Option<&'a Pairs> {
-    let about = |step: &Step| fits(&step.kind) && step.items.iter().any(|name| name == item);
-    let index = job.graph().steps.iter().position(about)?;
-    job.steps
-        .get(index)
-        .filter(|state| state.status == Status::Done)
-        .map(|state| &state.outputs)
+    let (_, state) = job.steps_of(item).find(|(step, _)| fits(&step.kind))?;
+    (state.status == Status::Done).then_some(&state.outputs)
 }
 
 /// How an item came out of a job.
@@ -117,13 +113,12 @@ fn trouble(job: &Job, item: &str, outcome: Outcome) -> Option<Trouble> {
         Outcome::Cancelled => Some(Trouble::Cancelled),
         Outcome::Failed => Some(Trouble::Failed),
         Outcome::CompletedWithErrors => {
-            let bad = job.graph().steps.iter().zip(&job.steps).any(|(step, state)| {
+            let bad = job.steps_of(item).any(|(step, state)| {
                 let own = !matches!(step.kind, StepKind::Action { .. } | StepKind::Shutdown | StepKind::Hold);
-                let lost = matches!(
+                own && matches!(
                     state.status,
                     Status::Failed | Status::NotRun | Status::Skipped { goes_on: false }
-                );
-                own && lost && step.items.iter().any(|name| name == item)
+                )
             });
             bad.then_some(Trouble::Failed)
         }

@@ -4,7 +4,7 @@
 //! replay and the simulation all use it. Waiting is kept as a count of unsatisfied edges per step, so that folding a
 //! job of 100,000 steps costs its edges once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::event::{Decision, Event, Outcome, Record, StepResult};
@@ -102,6 +102,8 @@ pub struct Job {
     stuck: BTreeSet<StepIndex>,
     /// Index of the edges in the other direction.
     dependents: Arc<Vec<Vec<(StepIndex, Wait)>>>,
+    /// Index of the steps by item, so that what an item's earlier steps gave is found without a search.
+    by_item: Arc<HashMap<String, Vec<StepIndex>>>,
 }
 
 /// Why nothing new is started.
@@ -130,6 +132,12 @@ impl Job {
                 }
             }
         }
+        let mut by_item: HashMap<String, Vec<StepIndex>> = HashMap::new();
+        for (index, step) in graph.steps.iter().enumerate() {
+            for item in &step.items {
+                by_item.entry(item.clone()).or_default().push(index);
+            }
+        }
         let steps = graph.steps.iter().map(|_| StepState::new()).collect();
         let mut job = Self {
             frozen,
@@ -143,6 +151,7 @@ impl Job {
             backoff: BTreeSet::new(),
             stuck: BTreeSet::new(),
             dependents: Arc::new(dependents),
+            by_item: Arc::new(by_item),
         };
         job.recount(at);
         job
@@ -167,6 +176,15 @@ impl Job {
     /// A step of the graph with its state.
     pub fn step(&self, index: StepIndex) -> Option<(&Step, &StepState)> {
         Some((self.frozen.graph.steps.get(index)?, self.steps.get(index)?))
+    }
+
+    /// The steps that are about an item, in order.
+    pub fn steps_of(&self, item: &str) -> impl Iterator<Item = (&Step, &StepState)> + '_ {
+        self.by_item
+            .get(item)
+            .into_iter()
+            .flatten()
+            .filter_map(|index| self.step(*index))
     }
 
     /// Steps that could begin, lowest first.

@@ -1,0 +1,474 @@
+//! The executor and the fold, against a world that fails at random: whatever happens, a job ends or asks a person, no
+//! step begins before what it needs, no machine starts without its proof, and keys change only after definite failures.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use landfall_recovery::codes;
+use landfall_recovery::document::{Known, read_inventory, read_plan};
+use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
+use landfall_recovery::executor::{Limits, Next, OBSERVED_AT, Resumption, decide, resume};
+use landfall_recovery::freeze::{Frozen, FrozenItem};
+use landfall_recovery::graph::{Graph, StepIndex, StepKind, Wait};
+use landfall_recovery::item::{ItemState, Phase};
+use landfall_recovery::job::{Job, Status};
+use landfall_recovery::operations::Operation;
+use landfall_recovery::simulate::makespan_ms;
+use landfall_recovery::words::{Direction, EffectClass, EffectFacts, Failure, Pairs};
+use proptest::prelude::*;
+
+const INVENTORY: &str = "
+defaults: { source-site: north, target-site: south, networks: [{ nic: n, production: lan, test: bubble }] }
+replication-groups: [{ name: g, multi-vm-consistency: true }]
+items:
+  - { name: db, source: { machine: 1 }, replication-group: g }
+  - { name: app, source: { machine: 2 }, replication-group: g }
+  - { name: web-1, source: { machine: 3 } }
+  - { name: web-2, source: { machine: 4 } }
+";
+
+const PLAN: &str = "
+plan: shop
+groups:
+  - { name: data, machines: [db] }
+  - { name: logic, machines: [app] }
+  - { name: front, machines: [web-1, web-2] }
+actions:
+  - { name: tell, runbook: hook, before: [all, data], after: [front] }
+  - { name: look, runbook: hook, after: [logic], on-error: continue }
+";
+
+fn frozen(operation: Operation, class: EffectClass) -> Arc<Frozen> {
+    let inventory = read_inventory(INVENTORY).unwrap();
+    let known = Known {
+        inventory: &inventory,
+        runbooks: ["hook".to_owned()].into(),
+        policies: BTreeMap::new(),
+        networks: BTreeMap::new(),
+    };
+    let plan = read_plan(PLAN, &known).unwrap();
+    let items = inventory.items.iter().map(|(name, item)| {
+        let state = ItemState {
+            phase: Phase::Protected,
+            replica: Some(format!("r-{name}")),
+            ..ItemState::default()
+        };
+        let frozen = FrozenItem {
+            item: item.clone(),
+            state,
+            machine: None,
+            listed_at: None,
+            extra_steps: Vec::new(),
+            replication_group: item.replication_group.clone(),
+        };
+        (name.clone(), frozen)
+    });
+    let mut frozen = Frozen {
+        installation: "i".into(),
+        epoch: 1,
+        job: "j".into(),
+        operation,
+        direction: Direction::Forward,
+        fence_max_age_ms: plan.fence_max_age_ms,
+        point: Some(plan.point.clone()),
+        plan,
+        items: items.collect(),
+        processes_first: true,
+        risk: None,
+        plugins: BTreeMap::new(),
+        findings: Vec::new(),
+        requested_at: 0,
+        requested_by: "me".into(),
+        graph: Graph::default(),
+    };
+    frozen.build_graph();
+    frozen.set_effects(|_| Some(EffectFacts::new(class)));
+    Arc::new(frozen)
+}
+
+fn limits() -> Limits {
+    Limits {
+        default: 3,
+        ..Limits::default()
+    }
+}
+
+/// What the world does with the n-th try of anything.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Works,
+    FailsForNow,
+    FailsForGood,
+    NobodyKnows,
+    NeedsPerson,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        12 => Just(Fate::Works),
+        2 => Just(Fate::FailsForNow),
+        1 => Just(Fate::FailsForGood),
+        1 => Just(Fate::NobodyKnows),
+        1 => Just(Fate::NeedsPerson),
+    ]
+}
+
+struct World {
+    job: Job,
+    records: Vec<Record>,
+    now: u64,
+    under_way: Vec<StepIndex>,
+    /// Key of each step's last try, and whether that try failed definitely.
+    keys: HashMap<StepIndex, (u32, bool)>,
+    begun: Vec<StepIndex>,
+}
+
+impl World {
+    fn new(frozen: Arc<Frozen>) -> Self {
+        let mut world = Self {
+            job: Job::new(frozen, 0),
+            records: Vec::new(),
+            now: 0,
+            under_way: Vec::new(),
+            keys: HashMap::new(),
+            begun: Vec::new(),
+        };
+        world.record(Event::Started { hash: "h".into() });
+        world
+    }
+
+    fn record(&mut self, event: Event) {
+        self.job.apply(self.now, &event);
+        self.records.push(Record { at: self.now, event });
+    }
+
+    /// Carries out what the executor decides. True: the job ended.
+    fn turn(&mut self) -> bool {
+        let plan = decide(&self.job, self.now, &limits());
+        for next in plan.next {
+            match next {
+                Next::Begin {
+                    step,
+                    attempt,
+                    generation,
+                } => self.begin(step, attempt, generation),
+                Next::End { outcome, reason } => {
+                    self.record(Event::Ended { outcome, reason });
+                    return true;
+                }
+            }
+        }
+        if self.under_way.is_empty()
+            && let Some(at) = plan.wake_at
+        {
+            self.now = at;
+        }
+        false
+    }
+
+    fn begin(&mut self, step: StepIndex, attempt: u32, generation: u32) {
+        let (frozen, _) = self.job.step(step).unwrap();
+        for edge in &frozen.after {
+            let before = &self.job.steps[edge.step].status;
+            if edge.wait == Wait::Success {
+                assert!(
+                    matches!(before, Status::Done | Status::Skipped { goes_on: true }),
+                    "{} before {before:?}",
+                    frozen.id
+                );
+            }
+        }
+        if frozen.kind == StepKind::Start {
+            let (_, proof) = self
+                .job
+                .steps_of(&frozen.items[0])
+                .find(|(s, _)| s.kind == StepKind::Fence)
+                .unwrap();
+            let observed: u64 = proof.outputs[OBSERVED_AT].parse().unwrap();
+            assert!(
+                self.now - observed <= self.job.frozen.fence_max_age_ms,
+                "a start on a stale proof"
+            );
+        }
+        if let Some((last, definite)) = self.keys.get(&step) {
+            assert!(
+                generation == *last || *definite,
+                "a new key for {} without a definite failure",
+                frozen.id
+            );
+        }
+        let key = self.job.key(step, generation);
+        self.keys.insert(step, (generation, false));
+        self.begun.push(step);
+        self.under_way.push(step);
+        self.record(Event::Intent {
+            step,
+            attempt,
+            generation,
+            key,
+            class: EffectClass::Keyed,
+            arguments: String::new(),
+        });
+    }
+
+    /// One of the steps under way is over.
+    fn end_one(&mut self, choice: usize, fate: Fate) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        let step = self.under_way.swap_remove(choice % self.under_way.len());
+        self.now += 700;
+        let failed = |retryable, definite| StepResult::Failed {
+            failure: Failure {
+                code: "x".into(),
+                message: "x".into(),
+                retryable,
+                definite,
+            },
+        };
+        let result = match fate {
+            Fate::Works => StepResult::Done {
+                outputs: Pairs::from([(OBSERVED_AT.to_owned(), self.now.to_string())]),
+            },
+            Fate::FailsForNow => failed(true, true),
+            Fate::FailsForGood => failed(false, true),
+            Fate::NobodyKnows => failed(true, false),
+            Fate::NeedsPerson => {
+                let event = Event::Stuck {
+                    step,
+                    code: codes::NOT_FENCED.into(),
+                    reason: "look".into(),
+                };
+                return self.record(event);
+            }
+        };
+        if let StepResult::Failed { failure } = &result {
+            self.keys.get_mut(&step).unwrap().1 = failure.definite;
+        }
+        self.record(Event::Outcome { step, result });
+    }
+}
+
+/// Runs a job until it ends or needs a person.
+fn run(frozen: Arc<Frozen>, fates: &[Fate], choices: &[usize]) -> World {
+    let mut world = World::new(frozen);
+    for n in 0..20_000 {
+        if world.turn() {
+            return world;
+        }
+        let stopping = world.job.stopping.is_some();
+        let later = world.job.backing_off().next().is_some() || world.job.ready().next().is_some();
+        if world.under_way.is_empty() && (stopping || !later) {
+            assert!(
+                world.job.stuck().next().is_some(),
+                "idle, not ended, and nobody is asked"
+            );
+            return world;
+        }
+        world.end_one(choices[n % choices.len()], fates[n % fates.len()]);
+    }
+    panic!("the job never ends");
+}
+
+fn same(left: &Job, right: &Job) {
+    for (a, b) in left.steps.iter().zip(&right.steps) {
+        assert_eq!(
+            (&a.status, a.attempt, a.generation, &a.outputs),
+            (&b.status, b.attempt, b.generation, &b.outputs)
+        );
+    }
+    assert_eq!(left.outcome, right.outcome);
+    assert!(left.ready().eq(right.ready()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn x02_a_job_ends_or_asks_and_its_fold_is_its_journal(
+        operation in prop_oneof![Just(Operation::PlannedFailover), Just(Operation::UnplannedFailover)],
+        class in prop_oneof![Just(EffectClass::Keyed), Just(EffectClass::Idempotent), Just(EffectClass::OneShot), Just(EffectClass::Probeable)],
+        fates in prop::collection::vec(fate(), 1..200),
+        choices in prop::collection::vec(any::<usize>(), 1..50),
+    ) {
+        let frozen = frozen(operation, class);
+        let world = run(Arc::clone(&frozen), &fates, &choices);
+        same(&world.job, &Job::fold(frozen, &world.records));
+    }
+
+    #[test]
+    fn x02_a_crash_at_any_record_loses_no_step_and_repeats_no_one_shot(
+        cut in 1_usize..120,
+        choices in prop::collection::vec(any::<usize>(), 1..50),
+    ) {
+        let frozen = frozen(Operation::PlannedFailover, EffectClass::OneShot);
+        let whole = run(Arc::clone(&frozen), &[Fate::Works], &choices);
+        let cut = cut.min(whole.records.len());
+        let job = Job::fold(Arc::clone(&frozen), &whole.records[..cut]);
+        for resumption in resume(&job) {
+            let (step, asks) = match &resumption {
+                Resumption::Attach { step, .. } | Resumption::Probe { step } | Resumption::Resend { step } => (*step, false),
+                Resumption::Ask { step, .. } => (*step, true),
+            };
+            let class = frozen.graph.steps[step].effect.class;
+            prop_assert_eq!(asks, class == EffectClass::OneShot, "{}", &frozen.graph.steps[step].id);
+        }
+    }
+
+    #[test]
+    fn a_person_can_always_go_on(fates in prop::collection::vec(fate(), 1..100), choices in prop::collection::vec(any::<usize>(), 1..20)) {
+        let frozen = frozen(Operation::UnplannedFailover, EffectClass::Keyed);
+        let mut world = run(frozen, &fates, &choices);
+        for _ in 0..50 {
+            let troubled: Vec<StepIndex> = (0..world.job.steps.len())
+                .filter(|index| matches!(world.job.steps[*index].status, Status::Stuck { .. } | Status::Failed))
+                .collect();
+            if troubled.is_empty() {
+                break;
+            }
+            // What is retried may have failed in any way: the person's word ends the doubt.
+            for step in &troubled {
+                world.keys.remove(step);
+            }
+            world.record(Event::Operator { who: "me".into(), decision: Decision::Retry { steps: troubled } });
+            for n in 0..5_000 {
+                if world.turn() || (world.under_way.is_empty() && world.job.ready().next().is_none() && world.job.backing_off().next().is_none()) {
+                    break;
+                }
+                world.end_one(n, Fate::Works);
+            }
+        }
+        prop_assert_eq!(world.job.outcome.as_ref().map(|(outcome, _)| *outcome), Some(Outcome::Succeeded));
+    }
+}
+
+#[test]
+fn f18_a_stuck_machine_holds_neither_its_group_nor_later_ones() {
+    let frozen = frozen(Operation::UnplannedFailover, EffectClass::Keyed);
+    let fence = frozen.graph.find("fence/db").unwrap();
+    let mut world = World::new(Arc::clone(&frozen));
+    for _ in 0..500 {
+        if world.turn() {
+            break;
+        }
+        let is_fence = world.under_way.contains(&fence);
+        let position = world.under_way.iter().position(|step| *step == fence).unwrap_or(0);
+        world.end_one(position, if is_fence { Fate::NeedsPerson } else { Fate::Works });
+    }
+    assert!(world.job.outcome.is_none(), "a stuck job is not over");
+    let status = |id: &str| &world.job.steps[frozen.graph.find(id).unwrap()].status;
+    assert!(matches!(status("fence/db"), Status::Stuck { .. }));
+    assert_eq!(status("start/db"), &Status::Pending);
+    for id in ["start/app", "start/web-1", "start/web-2", "action/tell/after-front"] {
+        assert_eq!(status(id), &Status::Done, "{id}");
+    }
+}
+
+#[test]
+fn a_stuck_action_holds_what_comes_after_it_unless_it_may_be_gone_past() {
+    let stuck_at = |id: &str| {
+        let frozen = frozen(Operation::UnplannedFailover, EffectClass::Keyed);
+        let action = frozen.graph.find(id).unwrap();
+        let mut world = World::new(Arc::clone(&frozen));
+        for _ in 0..500 {
+            if world.turn() {
+                break;
+            }
+            let position = world.under_way.iter().position(|step| *step == action);
+            world.end_one(
+                position.unwrap_or(0),
+                if position.is_some() {
+                    Fate::NeedsPerson
+                } else {
+                    Fate::Works
+                },
+            );
+        }
+        world.job.steps[frozen.graph.find("start/web-1").unwrap()]
+            .status
+            .clone()
+    };
+    assert_eq!(stuck_at("action/tell/before-data"), Status::Pending);
+    assert_eq!(stuck_at("action/look/after-logic"), Status::Done);
+}
+
+#[test]
+fn f22_a_planned_failover_stops_at_the_first_error() {
+    let frozen = frozen(Operation::PlannedFailover, EffectClass::Keyed);
+    let world = run(
+        Arc::clone(&frozen),
+        &[Fate::Works, Fate::Works, Fate::Works, Fate::Works, Fate::FailsForGood],
+        &[0],
+    );
+    assert!(matches!(world.job.outcome, Some((Outcome::Failed, _))));
+    let started = world
+        .begun
+        .iter()
+        .any(|step| frozen.graph.steps[*step].kind == StepKind::Start);
+    assert!(!started, "the target was activated after an error at the source");
+}
+
+#[test]
+fn a_proof_that_has_grown_old_is_made_anew() {
+    let frozen = frozen(Operation::PlannedFailover, EffectClass::Keyed);
+    let fence = frozen.graph.find("fence/db").unwrap();
+    let start = frozen.graph.find("start/db").unwrap();
+    let mut world = World::new(Arc::clone(&frozen));
+    let mut aged = false;
+    for _ in 0..500 {
+        if !aged && world.job.steps[fence].status == Status::Done {
+            // Something held the executor for two minutes between the proof and the start.
+            world.now += 120_000;
+            aged = true;
+        }
+        if world.turn() {
+            break;
+        }
+        world.end_one(0, Fate::Works);
+    }
+    assert_eq!(world.begun.iter().filter(|step| **step == fence).count(), 2);
+    assert_eq!(world.begun.iter().filter(|step| **step == start).count(), 1);
+    assert!(matches!(world.job.outcome, Some((Outcome::Succeeded, _))));
+}
+
+#[test]
+fn sources_go_down_in_reverse_order_and_targets_come_up_in_order() {
+    let frozen = frozen(Operation::PlannedFailover, EffectClass::Keyed);
+    let world = run(Arc::clone(&frozen), &[Fate::Works], &[0]);
+    let order: Vec<&str> = world
+        .begun
+        .iter()
+        .map(|step| frozen.graph.steps[*step].id.as_str())
+        .collect();
+    let at = |id: &str| order.iter().position(|step| *step == id).unwrap();
+    for pair in [
+        ("action/tell/before-all", "shutdown/web-1"),
+        ("shutdown/web-1", "shutdown/app"),
+        ("shutdown/app", "shutdown/db"),
+        ("shutdown/db", "sync/group-g"),
+        ("sync/group-g", "process/db"),
+        ("process/app", "choose/group-g"),
+        ("choose/group-g", "action/tell/before-data"),
+        ("action/tell/before-data", "create/db"),
+        ("fence/db", "start/db"),
+        ("start/db", "create/app"),
+        ("start/app", "action/look/after-logic"),
+        ("action/look/after-logic", "create/web-1"),
+        ("start/web-2", "action/tell/after-front"),
+    ] {
+        assert!(at(pair.0) < at(pair.1), "{pair:?} in {order:?}");
+    }
+}
+
+#[test]
+fn the_simulation_is_the_executor_in_virtual_time() {
+    let frozen = frozen(Operation::PlannedFailover, EffectClass::Keyed);
+    let only_starts = |step: &landfall_recovery::graph::Step| if step.kind == StepKind::Start { 1_000 } else { 0 };
+    // Three groups, one after the other.
+    assert_eq!(makespan_ms(&frozen, &limits(), only_starts), 3_000);
+    let one_at_a_time = Limits {
+        default: 1,
+        ..Limits::default()
+    };
+    assert_eq!(makespan_ms(&frozen, &one_at_a_time, only_starts), 4_000);
+}
