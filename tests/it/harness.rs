@@ -1,0 +1,35 @@
+//! What every test starts from: a lab and a daemon of its own, real processes in a directory of their own, and short
+//! ways to speak to them as a person (`landfall ...`) or a program (HTTP) would.
+
+pub(crate) mod answers;
+pub(crate) mod api;
+pub(crate) mod cli;
+pub(crate) mod documents;
+pub(crate) mod lab;
+pub(crate) mod process;
+pub(crate) mod world;
+
+use std::time::{Duration, Instant};
+
+/// Nothing in a test takes this long; what does has hung. Twice what a machine of two cores that is busy with
+/// something else was seen to need.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks at something that changes by itself.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Looks until there is something to see.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(
+            began.elapsed() < PATIENCE,
+            "in {} s it did not happen: {what}",
+            PATIENCE.as_secs()
+        );
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
