@@ -53,7 +53,7 @@ impl Client {
 
     /// Where it speaks to.
     pub(crate) fn address(&self) -> &str {
-        self.base.as_str()
+        self.base.as_str().trim_end_matches('/')
     }
 
     /// Reads.

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::exit::Exit;
 use crate::plugin::BuildError;
+use crate::units::count;
 use crate::{output, render, style};
 
 /// Why a command did not do what it was asked for.
@@ -18,7 +19,7 @@ pub(crate) enum Failure {
     #[error("{}", .0.detail)]
     Problem(Box<Problem>),
     /// The daemon says no to a document that was sent to it.
-    #[error("{}", .problem.detail)]
+    #[error("{}", refused_document(problem, name))]
     Document {
         /// What is wrong with it.
         problem: Box<Problem>,
@@ -130,6 +131,8 @@ impl Failure {
     /// What to do about it, beyond what the code's page says.
     fn hints(&self) -> Vec<String> {
         match self {
+            // Each diagnostic has its own cure; the problem's is that of the first.
+            Self::Document { problem, .. } if !problem.diagnostics.is_empty() => Vec::new(),
             Self::Problem(problem) | Self::Document { problem, .. } => vec![problem.hint.clone()],
             Self::Unreachable { .. } => vec![
                 "start it with `landfall daemon run --config FILE`, or say where it is with `--server URL` or \
@@ -147,6 +150,20 @@ impl Failure {
                 )]
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// Why, and why that. The layers of an HTTP client say nothing that the last one does not.
+    pub(crate) fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        match self {
+            Self::Unreachable { .. } => causes.pop().into_iter().collect(),
+            _ => causes,
         }
     }
 
@@ -171,11 +188,12 @@ impl Failure {
         if let Self::Problem(problem) | Self::Document { problem, .. } = self {
             words.push_str(&render::findings(&problem.findings));
         }
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            words.extend([format!("  caused by: {cause}\n")]);
-            source = cause.source();
-        }
+        words.extend(
+            self.causes()
+                .iter()
+                .map(|cause| format!("  caused by: {cause}\n"))
+                .collect::<Vec<_>>(),
+        );
         for hint in self.hints().iter().filter(|hint| !hint.is_empty()) {
             words.extend([format!("{}: {hint}\n", style::hint("hint"))]);
         }
@@ -183,6 +201,13 @@ impl Failure {
             words.extend([format!("{}: `landfall explain {code}` has more\n", style::hint("hint"))]);
         }
         words
+    }
+}
+
+fn refused_document(problem: &Problem, name: &str) -> String {
+    match problem.diagnostics.len() {
+        0 => problem.detail.clone(),
+        errors => format!("{name}: {} ({})", problem.detail, count(errors, "error")),
     }
 }
 

@@ -24,9 +24,11 @@ pub(crate) fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<
 pub(crate) fn card<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let rows: Vec<(&str, String)> = rows.into_iter().collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    rows.iter()
+    let lines: Vec<String> = rows
+        .iter()
         .map(|(name, value)| format!("{name:<width$}  {value}\n"))
-        .collect()
+        .collect();
+    lines.concat()
 }
 
 #[cfg(test)]

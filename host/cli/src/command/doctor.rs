@@ -176,13 +176,8 @@ fn clock(headers: &HeaderMap) -> Result<String, String> {
 
 /// A failure and all its causes in one line.
 fn chain(failure: &Failure) -> String {
-    let mut words = failure.to_string();
-    let mut source = std::error::Error::source(failure);
-    while let Some(cause) = source {
-        words.extend([format!(": {cause}")]);
-        source = cause.source();
-    }
-    words
+    let words = std::iter::once(failure.to_string()).chain(failure.causes());
+    words.collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::render;
-use crate::units::time;
+use crate::units::{count, time};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -47,8 +47,8 @@ impl Command {
                 out.one(&points, || render::points(&points))?;
                 let observed = points.observed_at.map_or_else(|| "never".to_owned(), time);
                 out.note(&format!(
-                    "{} points; the target was last asked: {observed}",
-                    points.points.len()
+                    "{}; the target was last asked: {observed}",
+                    count(points.points.len(), "point")
                 ));
             }
         }

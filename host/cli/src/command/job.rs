@@ -78,7 +78,7 @@ pub(super) enum Command {
         /// The job
         job: String,
         /// Why; kept in the journal
-        #[arg(long, value_name = "WHY")]
+        #[arg(long, alias = "why", value_name = "WHY")]
         reason: String,
     },
     /// Give a job up as it is, and unlock its machines
@@ -86,7 +86,7 @@ pub(super) enum Command {
         /// The job
         job: String,
         /// Why; kept in the journal
-        #[arg(long, value_name = "WHY")]
+        #[arg(long, alias = "why", value_name = "WHY")]
         reason: String,
     },
 }
@@ -95,7 +95,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Optional {
     /// Why; kept in the journal
-    #[arg(long, value_name = "WHY", default_value = "")]
+    #[arg(long, alias = "why", value_name = "WHY", default_value = "")]
     reason: String,
     /// Do not follow the job afterwards
     #[arg(long)]
@@ -106,7 +106,7 @@ pub(super) struct Optional {
 #[derive(Debug, Args)]
 pub(super) struct Reasoned {
     /// Why; kept in the journal
-    #[arg(long, value_name = "WHY")]
+    #[arg(long, alias = "why", value_name = "WHY")]
     reason: String,
     /// Do not follow the job afterwards
     #[arg(long)]

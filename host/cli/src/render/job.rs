@@ -31,8 +31,10 @@ fn duration(job: &JobView) -> String {
 }
 
 fn steps_done(job: &JobView) -> String {
-    let all: usize = job.counts.values().sum();
-    format!("{}/{all}", job.counts.get("done").unwrap_or(&0))
+    match job.counts.values().sum::<usize>() {
+        0 => NONE.to_owned(),
+        all => format!("{}/{all}", job.counts.get("done").unwrap_or(&0)),
+    }
 }
 
 /// `landfall job show`.

@@ -227,8 +227,8 @@ fn operation(name: &str, permission: &Permission) -> String {
     match permission {
         Permission::Allowed => format!("  {name}: allowed\n"),
         Permission::Blocked { findings: found } => {
-            let found: String = findings(found).lines().map(|line| format!("  {line}\n")).collect();
-            format!("  {name}: blocked\n{found}")
+            let found = findings(found).replace('\n', "\n  ");
+            format!("  {name}: blocked\n  {}\n", found.trim_end())
         }
         Permission::Illegal { code, reason, .. } => format!("  {name}: not now, {reason} ({code})\n"),
     }

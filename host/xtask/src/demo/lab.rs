@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::processes::Processes;
 
+/// So many that losing a tenth of a second would show.
+const RECORDS_PER_SECOND: u32 = 200;
+
 /// A running lab.
 pub(super) struct Lab {
     url: String,
@@ -30,7 +33,7 @@ impl Lab {
 
     /// Machines at site `a`, and what operations take.
     pub(super) fn furnish(&self, machines: &[&str], latencies: &[(&str, u64, u64)], boot_ms: u64) -> Result<()> {
-        let machine = |id: &&str| json!({"site": "a", "id": id, "name": format!("hr-{id}"), "boot_ms": boot_ms});
+        let machine = |id: &&str| json!({"site": "a", "id": id, "name": format!("hr-{id}"), "boot_ms": boot_ms, "records_per_second": RECORDS_PER_SECOND});
         let machines: Vec<Value> = machines.iter().map(machine).collect();
         self.post("control/machines", &json!(machines))?;
         for (operation, min, max) in latencies {
