@@ -80,7 +80,7 @@ impl Engine {
     fn pin(&self, plugin: &str, config: &Pairs) -> Result<Pinned, Failure> {
         let serving = self.registry.current(plugin).ok_or_else(|| {
             Failure::definite(
-                codes::PLUGIN_LOAD,
+                codes::UNKNOWN_PLUGIN,
                 format!("no plugin `{plugin}` serves; see `landfall plugin list`"),
             )
         })?;

@@ -1,6 +1,13 @@
 //! The executor and the fold, against a world that fails at random: whatever happens, a job ends or asks a person, no
 //! step begins before what it needs, no machine starts without its proof, and keys change only after definite failures.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers are tests too, which the lint cannot see in an integration test"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
