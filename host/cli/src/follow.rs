@@ -160,7 +160,7 @@ fn take(message: &Message, progress: &mut Progress, view: &mut View) -> Result<(
             let event: EventView = serde_json::from_str(&message.data).map_err(unread)?;
             view.line("event", &event)?;
             if let Some(words) = progress.apply(&event) {
-                view.step(&words);
+                view.step(&event, &words);
             }
         }
         // Kinds of event that a later daemon may add.
@@ -204,11 +204,12 @@ impl View {
     }
 
     /// What became of a step, for people.
-    fn step(&self, words: &str) {
+    fn step(&self, event: &EventView, words: &str) {
         match self {
             Self::Lines => output::say(words),
-            Self::Bars(bars) => bars.say(words),
-            Self::Silent | Self::Json => {}
+            // What begins has a line of its own below.
+            Self::Bars(bars) if event.event != "intent" => bars.say(words),
+            Self::Bars(_) | Self::Silent | Self::Json => {}
         }
     }
 

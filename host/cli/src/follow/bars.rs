@@ -53,11 +53,8 @@ impl Bars {
             }
         }
         while self.steps.len() < lines.len() {
-            let bar = self
-                .all
-                .add(ProgressBar::new_spinner().with_style(style("  {spinner} {msg}")));
-            bar.enable_steady_tick(TICK);
-            self.steps.push(bar);
+            let bar = ProgressBar::no_length().with_style(style("    {msg}"));
+            self.steps.push(self.all.add(bar));
         }
         for (bar, line) in self.steps.iter().zip(lines) {
             bar.set_message(line);

@@ -64,7 +64,12 @@ impl Progress {
     /// Nothing has happened yet: the stream tells everything from the job's start.
     pub(crate) fn new(job: &JobView) -> Self {
         let step = |step: &landfall_daemon::api::wire::StepView| Step {
-            items: step.items.clone(),
+            // A machine is there when its own steps are over, whatever hooks are still to run.
+            items: if step.stage == "actions" {
+                Vec::new()
+            } else {
+                step.items.clone()
+            },
             is_shown: step.kind != "milestone",
             state: State::Waiting,
             begun_at: job.requested_at,
