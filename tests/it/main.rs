@@ -12,5 +12,12 @@
     reason = "a test ends at the first surprise; clippy knows test functions, not their helpers"
 )]
 
+mod disaster;
+mod dry_run;
+mod events;
 mod harness;
 mod pipeline;
+mod points;
+mod preflight;
+mod protection;
+mod rehearsal;

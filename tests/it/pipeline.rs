@@ -1,45 +1,202 @@
-//! The main job: a plan with hooks moves machines to the other site.
+//! The main job: a plan with hooks moves machines to the other site, and commit makes it final.
 
 use serde_json::json;
 
+use crate::harness::answers::Line;
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::lab::{AWAY, HOME};
 use crate::harness::world::World;
 
 const ITEMS: [&str; 3] = ["db", "app", "web"];
 
-/// Two hooks between the groups of the plan and one at each end.
-const HOOKS: [&str; 5] = [
+/// Hooks at both ends of the plan, and around two of its groups.
+const HOOKS: [&str; 6] = [
     "name: announce, runbook: webhook, before: [all]",
     "name: db-soon, runbook: webhook, before: [tier-db]",
+    "name: db-answers, runbook: http-check, after: [tier-db], with: { url: 'LAB/http/b/{machine}', interval: 100ms }",
     "name: db-done, runbook: webhook, after: [tier-db]",
     "name: web-soon, runbook: webhook, before: [tier-web]",
     "name: report, runbook: webhook, after: [all]",
 ];
 
+/// Hooks, shutdowns and starts of a job, in the order of the lab's ledger.
+fn story(lines: &[Line], started: impl Fn(&str) -> String) -> Vec<String> {
+    let words = lines.iter().filter_map(|line| match line.operation.as_str() {
+        "webhook" => line.action().map(str::to_owned),
+        "shutdown" => Some(format!("off {}", line.machine.as_ref()?)),
+        "start" => Some(format!("on {}", started(line.machine.as_ref()?))),
+        _ => None,
+    });
+    words.collect()
+}
+
 #[test]
-fn c02_c03_f03_f22_f29_a_plan_with_hooks_fails_over_and_loses_nothing() {
-    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &HOOKS));
+fn c02_c03_f03_f22_f29_a_plan_with_hooks_fails_over_in_order_and_loses_nothing() {
+    let world = World::start();
+    let here = format!("http://127.0.0.1:{}", world.lab.port());
+    let hooks = HOOKS.map(|hook| hook.replace("LAB", &here));
+    let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
+    world.protect(&Inventory::of(&ITEMS), &plan(&ITEMS, &hooks));
     let job = world.succeed("planned-failover", &json!({}));
 
-    // Hooks arrived once each, and between the machines' starts as the plan has them.
-    let told: Vec<String> = world
-        .lab
-        .effects(&job.id)
-        .iter()
-        .filter_map(|line| match line.operation.as_str() {
-            "webhook" => line.action().map(str::to_owned),
-            "start" | "shutdown" => Some(format!("{} {}", line.operation, line.item.as_ref().or(line.machine.as_ref())?)),
-            _ => None,
-        })
-        .collect();
-    eprintln!("{told:?}");
+    let item_of = |machine: &str| {
+        let item = job.items.iter().find(|item| item.machine.as_deref() == Some(machine));
+        item.expect("the machine of an item").item.clone()
+    };
+    // Sources go in reverse order; then group by group, each with its hooks.
+    let expected = [
+        "announce",
+        "off vm-web",
+        "off vm-app",
+        "off vm-db",
+        "db-soon",
+        "on db",
+        "db-done",
+        "on app",
+        "web-soon",
+        "on web",
+        "report",
+    ];
+    assert_eq!(story(&world.lab.effects(&job.id), item_of), expected);
     for name in ITEMS {
-        let item = job.item(name);
-        let machine = item.machine.as_ref().unwrap();
+        let machine = job.item(name).machine.as_ref().unwrap();
         assert!(world.lab.is_on(AWAY, machine));
         assert!(!world.lab.is_on(HOME, &format!("vm-{name}")));
-        assert_eq!(world.lab.lost(name, machine), 0, "{name}");
+        assert_eq!(world.lab.lost(name, machine), 0, "records of {name}");
+        let item = world.item(name);
+        assert_eq!(
+            (item.phase.as_str(), item.active_site.as_str()),
+            ("failed-over", "south")
+        );
+        assert_eq!(item.target_machine.as_ref(), Some(machine));
     }
     world.lab.assert_sound();
+    assert!(world.lab.check().lost.iter().all(|lost| lost.lost == 0));
+}
+
+#[test]
+fn f04_one_machine_fails_over_without_a_plan() {
+    let world = World::protected(&Inventory::of(&["db", "web"]), &plan(&["db", "web"], &[]));
+    // A real failover wants the name typed; without it nothing begins.
+    let refused = world
+        .cli(&["failover", "item/db", "--kind", "planned", "--no-input"])
+        .code(5);
+    assert!(refused.err.contains("LF0208"), "{refused}");
+    world
+        .cli(&["failover", "item/db", "--kind", "planned", "--confirm", "db"])
+        .code(0);
+    assert_eq!(world.item("db").phase, "failed-over");
+    assert_eq!(world.item("web").phase, "protected");
+    assert!(world.lab.is_on(HOME, "vm-web"));
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f04_some_machines_of_a_plan_fail_over_alone() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    world
+        .cli(&[
+            "failover",
+            "hr",
+            "--kind",
+            "planned",
+            "--only",
+            "app",
+            "--confirm",
+            "hr",
+        ])
+        .code(0);
+    let phases = ITEMS.map(|item| world.item(item).phase);
+    assert_eq!(phases, ["protected", "failed-over", "protected"]);
+}
+
+#[test]
+fn f21_commit_deletes_all_points() {
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let job = world.succeed("planned-failover", &json!({}));
+    assert!(!world.points("db").is_empty());
+    world.cli(&["commit", "hr"]).code(0);
+    let item = world.item("db");
+    assert_eq!((item.phase.as_str(), item.points), ("committed", 0));
+    let gone = world.lab.ledger();
+    assert!(
+        gone.iter()
+            .any(|line| line.operation == "delete-points" && line.result == "changed"),
+        "the target deleted nothing"
+    );
+    // It runs where it is, and nothing more can be asked of its points.
+    assert!(world.lab.is_on(AWAY, job.item("db").machine.as_ref().unwrap()));
+    let refused = world
+        .cli(&["failover", "hr", "--kind", "unplanned", "--confirm", "hr"])
+        .code(5);
+    assert!(refused.err.contains("LF0202"), "{refused}");
+    let left = world.points("db");
+    assert!(left.is_empty(), "points are left: {left:?}");
+}
+
+#[test]
+fn f22_a_planned_failover_stops_at_the_first_error_and_leaves_the_source_usable() {
+    let world = World::protected(&Inventory::of(&["db", "web"]), &plan(&["db", "web"], &[]));
+    world.lab.fail("shutdown", "vm-db");
+    let failed = world
+        .cli(&["failover", "hr", "--kind", "planned", "--confirm", "hr", "-o", "json"])
+        .code(3);
+    let job = world.job(&failed.json::<crate::harness::answers::Job>().id);
+    assert_eq!(job.status, "failed", "{:?}", job.reason);
+    assert!(job.reason.as_ref().unwrap().contains("shutdown/db"), "{:?}", job.reason);
+    // Nothing was made at the target, and the machine that could not be shut down runs on.
+    assert!(
+        !world
+            .lab
+            .effects(&job.id)
+            .iter()
+            .any(|line| line.operation == "create-machine")
+    );
+    assert!(world.lab.is_on(HOME, "vm-db"));
+
+    world.lab.clear_faults();
+    world.cli(&["job", "retry", &job.id]).code(0);
+    let job = world.job(&job.id);
+    for name in ["db", "web"] {
+        assert_eq!(world.lab.lost(name, job.item(name).machine.as_ref().unwrap()), 0);
+    }
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f26_every_machine_goes_through_three_stages() {
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    for operation in ["create-machine", "start", "shutdown"] {
+        world.lab.latency(operation, 300, 300);
+    }
+    let job = world.launch("planned-failover", &json!({}));
+    let mut seen: Vec<String> = Vec::new();
+    crate::harness::eventually("the failover ends", || {
+        let job = world.job(&job.id);
+        if let Some(stage) = job.item("db").stage.clone().filter(|stage| seen.last() != Some(stage)) {
+            seen.push(stage);
+        }
+        job.ended_at
+    });
+    // The first stage may be over before anybody looks.
+    assert!(seen.ends_with(&["failover".to_owned(), "start".to_owned()]), "{seen:?}");
+    let job = world.job(&job.id);
+    let stage = |step: &str| job.step(step).stage.clone();
+    assert_eq!(stage("check/db"), "prerequisites");
+    for step in ["shutdown/db", "sync/db", "process/db", "choose/db"] {
+        assert_eq!(stage(step), "failover", "{step}");
+    }
+    for step in ["create/db", "fence/db", "start/db"] {
+        assert_eq!(stage(step), "start", "{step}");
+    }
+    let order = [
+        "check/db",
+        "shutdown/db",
+        "process/db",
+        "create/db",
+        "fence/db",
+        "start/db",
+    ];
+    let begun = order.map(|step| job.step(step).begun_at.unwrap());
+    assert!(begun.is_sorted(), "{begun:?}");
 }

@@ -106,9 +106,7 @@ pub(crate) struct Configuration {
 
 impl Configuration {
     pub(crate) fn text(&self) -> String {
-        let Self {
-            lab, hook, granted, ..
-        } = self;
+        let Self { lab, hook, granted, .. } = self;
         let header = if self.keyed {
             ", key-header = \"Idempotency-Key\""
         } else {

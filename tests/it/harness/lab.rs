@@ -55,7 +55,8 @@ impl Lab {
 
     /// Machines at home, one for every item, called `vm-ITEM`.
     pub(crate) fn furnish(&self, items: &[&str]) {
-        let machine = |item: &&str| json!({"site": HOME, "id": format!("vm-{item}"), "records_per_second": RECORDS_PER_SECOND});
+        let machine =
+            |item: &&str| json!({"site": HOME, "id": format!("vm-{item}"), "records_per_second": RECORDS_PER_SECOND});
         let machines: Vec<Value> = items.iter().map(machine).collect();
         self.control("machines", &json!(machines));
     }

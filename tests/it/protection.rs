@@ -1,0 +1,82 @@
+//! Protection has a life of its own: protect, seeding, protected with an RPO, points.
+
+use serde_json::json;
+
+use crate::harness::documents::{Inventory, plan};
+use crate::harness::eventually;
+use crate::harness::lab::HOME;
+use crate::harness::world::World;
+
+#[test]
+fn f32_an_item_is_seeded_and_then_protected_within_its_rpo() {
+    let world = World::start();
+    world.lab.furnish(&["db"]);
+    world.apply("inventory", &Inventory::of(&["db"]).text());
+    let item = world.item("db");
+    assert_eq!((item.phase.as_str(), item.points), ("unprotected", 0));
+    // Nothing is replicated that nobody asked for, and nothing fails over without a point.
+    let refused = world.cli(&["failover", "item/db", "--kind", "test"]).code(5);
+    assert!(refused.err.contains("legal now: protect"), "{refused}");
+
+    // The first transfer takes a while, and shows how far it is.
+    world
+        .lab
+        .fault(&json!({"operation": "write", "mode": "slow", "delay_ms": 1_500, "times": 1}));
+    let job = world.launch("protect", &json!({"items": ["db"]}));
+    let seeding = eventually("the item is seeding", || {
+        let item = world.item("db");
+        (item.phase == "seeding").then_some(item)
+    });
+    assert!(seeding.seeded_percent.is_none_or(|percent| percent <= 100));
+    assert_eq!(world.rest(&job.id).status, "succeeded");
+    let item = world.item("db");
+    assert_eq!((item.phase.as_str(), item.active_site.as_str()), ("protected", "north"));
+    assert_eq!(item.rpo_target_ms, 2_000);
+    assert!(
+        item.rpo_ms.is_some() && item.points > 0 && item.bytes_sent > 0,
+        "{item:?}"
+    );
+
+    // It goes on by itself: data is newer than its target asks for, and points are added.
+    let sent = item.bytes_sent;
+    eventually("further cycles within the RPO", || {
+        let item = world.item("db");
+        (item.bytes_sent > sent && item.points > 1 && item.rpo_ms? < item.rpo_target_ms).then_some(())
+    });
+    let listed = world.cli(&["item", "points", "db", "--refresh"]).code(0);
+    assert!(listed.out.contains("crash"), "{listed}");
+    assert!(world.lab.is_on(HOME, "vm-db"));
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f32_every_point_holds_the_records_of_its_time() {
+    let world = World::protected(
+        &Inventory {
+            points_every: "500ms",
+            rpo: "1s",
+            ..Inventory::of(&["db"])
+        },
+        &plan(&["db"], &[]),
+    );
+    eventually("three points", || (world.item("db").points >= 3).then_some(()));
+    let job = world.succeed("test", &json!({}));
+    let copy = world.lab.disk("b", job.item("db").machine.as_ref().unwrap());
+    assert!(copy.valid, "{:?}", copy.problem);
+}
+
+#[test]
+fn f32_replication_goes_on_after_the_source_was_away() {
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    world.lab.lose_home(false);
+    eventually("the error is shown", || {
+        let shown = world.cli(&["item", "show", "db"]).code(0);
+        (shown.out.contains("replication error") || shown.out.contains("last cycle")).then_some(())
+    });
+    let sent = world.item("db").bytes_sent;
+    world.lab.home_is_back();
+    eventually("replication goes on", || {
+        (world.item("db").bytes_sent > sent).then_some(())
+    });
+    world.lab.assert_sound();
+}
