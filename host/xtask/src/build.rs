@@ -73,8 +73,9 @@ struct Message {
 pub(crate) fn landfall() -> Result<PathBuf> {
     let arguments = [
         "build",
-        "--package",
-        "landfall",
+        // The whole workspace, although one program is wanted: so features are selected as they are for the tests, and
+        // wasmtime is not compiled a second time.
+        "--workspace",
         "--bin",
         "landfall",
         "--message-format",
