@@ -48,7 +48,7 @@ pub(crate) fn run() -> Result<()> {
         .prefix("landfall-demo-")
         .tempdir()
         .context("no temporary directory")?;
-    let processes = Processes::new()?;
+    let processes = Processes::new(directory.path())?;
     let result = play(&built, directory.path(), &processes);
     processes.end();
     match result {

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use super::answers::Job;
 use crate::build::{check, output};
@@ -22,15 +24,18 @@ const INTERRUPTED: i32 = 130;
 pub(super) struct Processes(Arc<Mutex<Vec<Child>>>);
 
 impl Processes {
-    /// From here on ctrl-c ends them too.
-    pub(super) fn new() -> Result<Self> {
+    /// From here on ctrl-c ends them too, and removes their directory.
+    pub(super) fn new(directory: &Path) -> Result<Self> {
         let running: Arc<Mutex<Vec<Child>>> = Arc::default();
-        let seen = Arc::clone(&running);
-        ctrlc::set_handler(move || {
+        let (seen, directory) = (Arc::clone(&running), directory.to_owned());
+        let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for ctrl-c")?;
+        std::thread::spawn(move || {
+            signals.wait();
             end(&seen);
+            // A directory that stays is no reason to stay too.
+            let _ = fs::remove_dir_all(directory);
             std::process::exit(INTERRUPTED);
-        })
-        .context("cannot listen for ctrl-c")?;
+        });
         Ok(Self(running))
     }
 
