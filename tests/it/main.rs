@@ -12,10 +12,12 @@
     reason = "a test ends at the first surprise; clippy knows test functions, not their helpers"
 )]
 
+mod crash;
 mod disaster;
 mod dry_run;
 mod events;
 mod harness;
+mod outage;
 mod pipeline;
 mod points;
 mod preflight;

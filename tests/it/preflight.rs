@@ -92,9 +92,11 @@ fn f33_x03_a_test_in_a_network_that_is_not_isolated_is_refused() {
 #[test]
 fn x03_a_network_that_stops_being_isolated_keeps_the_test_machine_off() {
     let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
-    world.lab.latency("create-machine", 1_500, 1_500);
+    world
+        .lab
+        .fault(&json!({"operation": "isolation", "mode": "slow", "delay_ms": 1_500}));
     let job = world.launch("test", &json!({}));
-    world.step_is(&job.id, "create/db", "running");
+    world.step_is(&job.id, "isolation/db", "running");
     world.lab.control(
         "networks",
         &json!({"site": AWAY, "id": "bubble", "name": "bubble", "isolated": false}),

@@ -187,6 +187,14 @@ impl World {
         (self.daemon, self.api) = daemon(self.directory.path());
     }
 
+    /// As [`Self::restart_daemon`], for those who go on speaking to it.
+    pub(crate) fn restart_daemon_at_the_same_address(&mut self) {
+        let address = self.api.authority().to_owned();
+        self.kill_daemon();
+        let arguments = ["daemon", "run", "--config", "landfall.toml", "--listen", &address];
+        self.daemon = Process::start("daemon", self.directory.path(), &arguments).0;
+    }
+
     pub(crate) fn daemon_log(&self) -> String {
         self.daemon.log()
     }

@@ -1,0 +1,247 @@
+//! kill -9 at any instant: no step is lost, none is done twice, and work goes on by itself, except where a one-shot
+//! effect is in doubt.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::answers::Job;
+use crate::harness::documents::{Inventory, plan};
+use crate::harness::eventually;
+use crate::harness::lab::{AWAY, HOME};
+use crate::harness::receiver::Receiver;
+use crate::harness::world::{World, troubles};
+
+const ITEMS: [&str; 3] = ["db", "app", "web"];
+const HOOKS: [&str; 3] = [
+    "name: announce, runbook: webhook, before: [all]",
+    "name: between, runbook: webhook, after: [tier-app]",
+    "name: report, runbook: webhook, after: [all]",
+];
+
+/// Numbers that a seed repeats, so that a failure can be looked at again.
+struct Dice(u64);
+
+impl Dice {
+    /// From `LANDFALL_IT_SEED`, or from the system; printed with the test's output.
+    fn seeded() -> Self {
+        let given = std::env::var("LANDFALL_IT_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        eprintln!("LANDFALL_IT_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    /// Below a bound. Xorshift: any spread will do.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// The machines run at the target with all their data, everything happened once, and every hook was heard once.
+fn assert_whole(world: &World, job: &Job) {
+    assert_eq!(job.status, "succeeded", "{:?} {:#?}", job.reason, troubles(job));
+    world.lab.assert_sound();
+    for item in ITEMS {
+        let machine = job.item(item).machine.as_ref().unwrap();
+        assert!(world.lab.is_on(AWAY, machine) && !world.lab.is_on(HOME, &format!("vm-{item}")));
+        assert_eq!(world.lab.lost(item, machine), 0, "records of {item}");
+    }
+    assert_eq!(world.lab.webhooks(&job.id), ["announce", "between", "report"]);
+}
+
+#[test]
+fn x02_a_daemon_killed_at_random_moments_finishes_its_job() {
+    let mut dice = Dice::seeded();
+    let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &HOOKS));
+    for operation in [
+        "shutdown",
+        "hold",
+        "process",
+        "create-machine",
+        "start",
+        "power",
+        "write",
+    ] {
+        world.lab.latency(operation, 50, 300);
+    }
+    let job = world.launch("planned-failover", &json!({}));
+    let mut kills = 0;
+    // Until the job is over, however many kills that takes; a start takes a while, so the job gets on in between.
+    while world.job(&job.id).ended_at.is_none() {
+        thread::sleep(Duration::from_millis(dice.below(700)));
+        world.restart_daemon();
+        kills += 1;
+    }
+    let job = world.job(&job.id);
+    eprintln!("{kills} kills");
+    assert!(kills > 1);
+    assert_whole(&world, &job);
+}
+
+#[test]
+fn x02_a_daemon_killed_in_a_named_step_takes_it_up_again() {
+    // One kill while each of these is under way at the lab.
+    let steps = ["shutdown/web", "process/db", "create/db", "start/app"];
+    let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &HOOKS));
+    for operation in ["shutdown", "process", "create-machine", "start"] {
+        world.lab.latency(operation, 600, 600);
+    }
+    let job = world.launch("planned-failover", &json!({}));
+    for step in steps {
+        world.step_is(&job.id, step, "running");
+        world.restart_daemon();
+    }
+    let job = world.rest(&job.id);
+    assert_whole(&world, &job);
+}
+
+#[test]
+fn x02_replication_goes_on_after_a_kill() {
+    let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    world.lab.latency("write", 100, 200);
+    for _ in 0..3 {
+        let sent = world.item("db").bytes_sent;
+        eventually("a cycle", || (world.item("db").bytes_sent > sent).then_some(()));
+        world.restart_daemon();
+    }
+    let newest = world.points("db").first().map(|point| point.source_time_ms);
+    eventually("a newer point", || {
+        (world.points("db").first().map(|point| point.source_time_ms) > newest).then_some(())
+    });
+    world.lab.assert_sound();
+    let job = world.succeed("planned-failover", &json!({}));
+    assert_eq!(world.lab.lost("db", job.item("db").machine.as_ref().unwrap()), 0);
+}
+
+#[test]
+fn x02_a_keyed_hook_in_doubt_is_sent_again_and_counts_once() {
+    let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &HOOKS));
+    // Every machine's start takes a moment, so that hooks stand alone; the kill comes as soon as one has arrived.
+    world.lab.latency("start", 200, 200);
+    let job = world.launch("planned-failover", &json!({}));
+    for hook in ["announce", "between"] {
+        eventually("the hook arrived", || {
+            world
+                .lab
+                .webhooks(&job.id)
+                .iter()
+                .any(|name| name == hook)
+                .then_some(())
+        });
+        world.restart_daemon();
+    }
+    let job = world.rest(&job.id);
+    assert_eq!(job.step("action/announce/before-all").class, "keyed");
+    assert_whole(&world, &job);
+}
+
+/// A job that hangs in a hook of which nobody can tell whether it happened.
+fn in_doubt() -> (World, Receiver, String) {
+    let receiver = Receiver::silent();
+    let mut world = World::configured(|configuration| {
+        configuration.keyed = false;
+        configuration.hook = receiver.port();
+        configuration.granted = receiver.port();
+    });
+    world.protect(
+        &Inventory::of(&["db"]),
+        &plan(&["db"], &["name: page-them, runbook: webhook, after: [tier-db]"]),
+    );
+    let job = world.launch("test", &json!({}));
+    assert_eq!(job.step(HOOK).class, "one-shot");
+    eventually("the hook was sent", || (receiver.count() == 1).then_some(()));
+    world.restart_daemon();
+    (world, receiver, job.id)
+}
+
+const HOOK: &str = "action/page-them/after-tier-db";
+
+#[test]
+fn x02_a_one_shot_hook_in_doubt_stops_and_asks() {
+    let (world, receiver, id) = in_doubt();
+    let watched = world.cli(&["job", "watch", &id]).code(4);
+    for word in [
+        "LF0301",
+        HOOK,
+        &format!("landfall job retry {id} {HOOK}"),
+        &format!("landfall job skip {id} {HOOK}"),
+    ] {
+        assert!(watched.err.contains(word), "{word} is not in {watched}");
+    }
+    let job = world.job(&id);
+    assert_eq!(job.status, "stuck");
+    assert_eq!(job.steps_in("stuck"), [HOOK]);
+    for action in ["retry", "skip"] {
+        assert!(
+            job.allowed_actions.iter().any(|allowed| allowed == action),
+            "{:?}",
+            job.allowed_actions
+        );
+    }
+    assert_eq!(receiver.count(), 1, "it was sent again");
+    // The machine is kept locked until somebody decides.
+    let held = world.cli(&["cleanup", "hr"]).code(5);
+    assert!(held.err.contains("LF0201"), "{held}");
+
+    world
+        .cli(&["job", "skip", &id, HOOK, "--reason", "they were paged"])
+        .code(0);
+    assert_eq!(world.job(&id).status, "succeeded");
+    assert_eq!(receiver.count(), 1);
+}
+
+#[test]
+fn x02_a_one_shot_hook_is_sent_again_when_a_person_says_so() {
+    let (world, receiver, id) = in_doubt();
+    world.cli(&["job", "wait", &id]).code(4);
+    world.cli(&["job", "retry", &id, HOOK, "--detach"]).code(0);
+    eventually("it was sent again", || (receiver.count() == 2).then_some(()));
+}
+
+#[test]
+fn x02_an_operation_that_can_neither_be_repeated_nor_asked_for_stops_and_asks() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    world.lab.set_site(AWAY, &json!({"effect_class": "one-shot"}));
+    // The lab does the work and the answer is lost with the daemon.
+    world
+        .lab
+        .fault(&json!({"site": AWAY, "operation": "create-machine", "mode": "hang", "times": 1}));
+    let job = world.launch("test", &json!({}));
+    world.step_is(&job.id, "create/db", "running");
+    world.restart_daemon();
+    // A handle that was recorded is asked for; nothing is sent a second time.
+    let created = |world: &World| {
+        world
+            .lab
+            .ledger()
+            .iter()
+            .filter(|line| line.operation == "create-machine" && line.result == "accepted")
+            .count()
+    };
+    assert_eq!(created(&world), 1);
+    let job = world.job(&job.id);
+    assert_eq!(job.step("create/db").class, "one-shot");
+    world.cli(&["job", "abandon", &job.id, "--reason", "enough"]).code(0);
+    assert_eq!(created(&world), 1);
+}
+
+#[test]
+fn a_daemon_that_is_told_to_stop_loses_nothing_either() {
+    let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &HOOKS));
+    world.lab.latency("create-machine", 1_000, 1_000);
+    let job = world.launch("planned-failover", &json!({}));
+    let watching = world.begin(&["job", "watch", &job.id]);
+    world.step_is(&job.id, "create/db", "running");
+    world.restart_daemon_at_the_same_address();
+    // Whoever watched goes on watching.
+    let ended = watching.end().code(0);
+    assert!(ended.err.contains("connection to the daemon is lost"), "{ended}");
+    assert_whole(&world, &world.job(&job.id));
+}
