@@ -1,6 +1,7 @@
 //! `cargo xtask`: what developers run. It drives cargo and the built `landfall` as anybody else would, and links
 //! nothing of the host, so that it is there within seconds on a machine that has compiled nothing yet.
 
+mod bench;
 mod build;
 mod demo;
 mod drift;
@@ -23,6 +24,8 @@ enum Command {
     Test,
     /// Build `landfall` and compile all plugins of this repository into `target/plugins`
     BuildPlugins,
+    /// Measure: a plan of 1,000 lab machines, at full speed and against the ideal
+    Bench,
     /// Write the generated files: command reference, schemas, the table of requirements
     Generate,
     /// Fail if a generated file is not what `generate` would write
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Test => suite::run(),
         Command::BuildPlugins => build::plugins().map(|_| ()),
+        Command::Bench => bench::run(),
         Command::Generate => generate::run(),
         Command::Drift => drift::run(),
     };
