@@ -1,8 +1,9 @@
 //! The processes of the demo. Each is ended by its own id, however the demo ends: at its end, on an error, on ctrl-c.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::answers::Job;
-use crate::build::{check, output};
+use crate::build::check;
 
 /// The first start compiles all plugins; a slow machine may take its time.
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -20,18 +21,23 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 /// What a shell reports for a process that ctrl-c ended.
 const INTERRUPTED: i32 = 130;
 
-/// All that run.
-pub(super) struct Processes(Arc<Mutex<Vec<Child>>>);
+/// All that run, those started last at the end.
+type Running = Arc<Mutex<Vec<Child>>>;
+
+/// The processes of the demo.
+pub(super) struct Processes(Running);
 
 impl Processes {
     /// From here on ctrl-c ends them too, and removes their directory.
     pub(super) fn new(directory: &Path) -> Result<Self> {
-        let running: Arc<Mutex<Vec<Child>>> = Arc::default();
+        let running = Running::default();
         let (seen, directory) = (Arc::clone(&running), directory.to_owned());
         let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for ctrl-c")?;
         std::thread::spawn(move || {
             signals.wait();
-            end(&seen);
+            // Held to the exit, so that the demo does not go on to complain of what was ended.
+            let mut running = lock(&seen);
+            end(&mut running);
             // A directory that stays is no reason to stay too.
             let _ = fs::remove_dir_all(directory);
             std::process::exit(INTERRUPTED);
@@ -41,7 +47,7 @@ impl Processes {
 
     /// Ends them and waits until they are gone.
     pub(super) fn end(&self) {
-        end(&self.0);
+        end(&mut lock(&self.0));
     }
 
     /// Starts one, with its log in a file, and gives what it wrote into its ready file.
@@ -81,6 +87,7 @@ impl Processes {
         command.args(["daemon", "run", "--config", "landfall.toml", "--listen", "127.0.0.1:0"]);
         self.start("daemon", directory, &mut command)?;
         Ok(Landfall {
+            running: Arc::clone(&self.0),
             program: landfall,
             directory: directory.to_owned(),
         })
@@ -91,8 +98,8 @@ fn lock(running: &Mutex<Vec<Child>>) -> MutexGuard<'_, Vec<Child>> {
     running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn end(running: &Mutex<Vec<Child>>) {
-    for mut child in lock(running).drain(..).rev() {
+fn end(running: &mut Vec<Child>) {
+    for mut child in running.drain(..).rev() {
         // One that is gone already is what was wanted.
         let _ = child.kill();
         let _ = child.wait();
@@ -101,6 +108,7 @@ fn end(running: &Mutex<Vec<Child>>) {
 
 /// The command, pointed at the demo's daemon.
 pub(super) struct Landfall<'a> {
+    running: Running,
     program: &'a Path,
     directory: PathBuf,
 }
@@ -125,9 +133,23 @@ impl Landfall<'_> {
 
     /// Gives what it prints.
     pub(super) fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
-        let text = output(self.command(arguments).args(["--output", "json"]))?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("`landfall {}` printed something else", arguments.join(" ")))
+        let shown = || format!("`landfall {}`", arguments.join(" "));
+        let mut command = self.command(arguments);
+        let (status, text) = self
+            .capture(command.args(["--output", "json"]))
+            .with_context(|| format!("{} did not run", shown()))?;
+        ensure!(status.success(), "{} failed: {status}", shown());
+        serde_json::from_str(&text).with_context(|| format!("{} printed something else", shown()))
+    }
+
+    /// A command that follows a job is one of the processes: ctrl-c ends it with the others.
+    fn capture(&self, command: &mut Command) -> Result<(ExitStatus, String)> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("it has no standard output")?;
+        lock(&self.running).push(child);
+        let text = io::read_to_string(stdout)?;
+        let mut child = lock(&self.running).pop().context("it was ended")?;
+        Ok((child.wait()?, text))
     }
 
     /// Starts a job and follows it live; gives the job as it ended.
