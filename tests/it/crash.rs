@@ -205,31 +205,53 @@ fn x02_a_one_shot_hook_is_sent_again_when_a_person_says_so() {
     eventually("it was sent again", || (receiver.count() == 2).then_some(()));
 }
 
+/// How often the lab was asked to make a machine and did not just repeat itself.
+fn creations(world: &World) -> usize {
+    let ledger = world.lab.ledger();
+    let begun = |line: &&crate::harness::answers::Line| line.operation == "create-machine" && line.result == "changed";
+    ledger.iter().filter(begun).count()
+}
+
 #[test]
 fn x02_an_operation_that_can_neither_be_repeated_nor_asked_for_stops_and_asks() {
-    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
     world.lab.set_site(AWAY, &json!({"effect_class": "one-shot"}));
-    // The lab does the work and the answer is lost with the daemon.
     world
         .lab
-        .fault(&json!({"site": AWAY, "operation": "create-machine", "mode": "hang", "times": 1}));
+        .fault(&json!({"operation": "create-machine", "mode": "lose-reply", "times": 1}));
+    let ended = world.cli(&["failover", "hr", "--kind", "test", "-o", "json"]).code(4);
+    let job = world.job(&ended.json::<Job>().id);
+    let step = job.step("create/db");
+    assert_eq!(
+        (step.class.as_str(), step.code.as_deref()),
+        ("one-shot", Some("LF0301"))
+    );
+    for way in ["job retry", "job skip"] {
+        assert!(
+            ended.err.contains(&format!("landfall {way} {} create/db", job.id)),
+            "{ended}"
+        );
+    }
+    assert_eq!((step.attempt, creations(&world)), (1, 1));
+}
+
+#[test]
+fn x02_an_operation_under_way_is_asked_for_by_its_handle() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    // Nothing may be sent twice here, and nothing needs to be: the handle is durable.
+    world
+        .lab
+        .set_site(AWAY, &json!({"effect_class": "one-shot", "dedupe": false}));
+    world.lab.latency("create-machine", 1_500, 1_500);
     let job = world.launch("test", &json!({}));
-    world.step_is(&job.id, "create/db", "running");
+    let stream = world.api.events(&format!("api/v1/jobs/{}/events", job.id), None);
+    let handle = |event: &serde_json::Value| event["event"] == "handle" && event["step"] == "create/db";
+    stream.into_iter().find(|(_, event)| handle(event)).expect("a handle");
     world.restart_daemon();
-    // A handle that was recorded is asked for; nothing is sent a second time.
-    let created = |world: &World| {
-        world
-            .lab
-            .ledger()
-            .iter()
-            .filter(|line| line.operation == "create-machine" && line.result == "accepted")
-            .count()
-    };
-    assert_eq!(created(&world), 1);
-    let job = world.job(&job.id);
-    assert_eq!(job.step("create/db").class, "one-shot");
-    world.cli(&["job", "abandon", &job.id, "--reason", "enough"]).code(0);
-    assert_eq!(created(&world), 1);
+    let job = world.rest(&job.id);
+    assert_eq!(job.status, "succeeded", "{:#?}", troubles(&job));
+    assert_eq!((job.step("create/db").attempt, creations(&world)), (1, 1));
+    world.lab.assert_sound();
 }
 
 #[test]

@@ -1,29 +1,9 @@
 //! A running job can be followed live, and a follower that was cut off goes on where it was.
 
-use std::io::{BufRead, BufReader};
-
 use serde_json::{Value, json};
 
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::world::World;
-
-/// Records of a stream of events: the id and the data of each.
-fn records(stream: ureq::http::Response<ureq::Body>) -> impl Iterator<Item = (u64, Value)> {
-    let mut lines = BufReader::new(stream.into_body().into_reader()).lines();
-    std::iter::from_fn(move || {
-        let (mut id, mut data, mut event) = (None, None, String::new());
-        loop {
-            let line = lines.next()?.ok()?;
-            match line.split_once(':') {
-                Some(("id", value)) => id = value.trim().parse().ok(),
-                Some(("data", value)) => data = serde_json::from_str(value.trim()).ok(),
-                Some(("event", value)) => value.trim().clone_into(&mut event),
-                _ if line.is_empty() && event == "record" => return Some((id?, data?)),
-                _ => {}
-            }
-        }
-    })
-}
 
 fn word<'a>(event: &'a Value, name: &str) -> &'a str {
     event.get(name).and_then(Value::as_str).unwrap_or_default()
@@ -38,7 +18,7 @@ fn f17_events_come_live_and_go_on_after_the_last_seen_one() {
 
     // Live: the creation is seen to begin while it runs.
     let mut seen = Vec::new();
-    for (id, event) in records(world.api.stream(&path, &[])) {
+    for (id, event) in world.api.events(&path, None) {
         let begun = word(&event, "step") == "create/db" && word(&event, "event") == "intent";
         seen.push(id);
         if begun {
@@ -49,14 +29,14 @@ fn f17_events_come_live_and_go_on_after_the_last_seen_one() {
     let last = seen.last().expect("events came").to_string();
 
     // The rest, to the end of the job, and nothing of it twice.
-    let rest: Vec<(u64, Value)> = records(world.api.stream(&path, &[("last-event-id", &last)])).collect();
+    let rest: Vec<(u64, Value)> = world.api.events(&path, Some(&last)).collect();
     assert!(rest.iter().all(|(id, _)| !seen.contains(id)));
     assert!(rest.is_sorted_by_key(|(id, _)| *id));
     let end = &rest.last().expect("the job goes on").1;
     assert_eq!((word(end, "event"), word(end, "result")), ("ended", "succeeded"));
 
     // Both together are the whole story: what a late reader gets.
-    let whole: Vec<u64> = records(world.api.stream(&path, &[])).map(|(id, _)| id).collect();
+    let whole: Vec<u64> = world.api.events(&path, None).map(|(id, _)| id).collect();
     seen.extend(rest.iter().map(|(id, _)| *id));
     assert_eq!(seen, whole);
 }

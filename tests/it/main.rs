@@ -12,6 +12,7 @@
     reason = "a test ends at the first surprise; clippy knows test functions, not their helpers"
 )]
 
+mod bad_input;
 mod crash;
 mod disaster;
 mod dry_run;
@@ -19,7 +20,9 @@ mod events;
 mod harness;
 mod outage;
 mod pipeline;
+mod plugins;
 mod points;
 mod preflight;
 mod protection;
 mod rehearsal;
+mod security;

@@ -1,5 +1,6 @@
 //! HTTP, as a program speaks it: to the daemon with its token, to the lab without.
 
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -108,12 +109,26 @@ impl Api {
         Answer::of(request.send_json(body).expect("somebody answers"))
     }
 
-    /// A stream that is read as it comes.
-    pub(crate) fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Response<Body> {
+    /// A stream of events, read as they come: the id and the data of each record.
+    pub(crate) fn events(&self, path: &str, after: Option<&str>) -> impl Iterator<Item = (u64, Value)> + use<> {
         let mut request = self.authorised(self.agent.get(self.url(path)));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
         }
-        request.call().expect("somebody answers")
+        let response = request.call().expect("somebody answers");
+        let mut lines = BufReader::new(response.into_body().into_reader()).lines();
+        std::iter::from_fn(move || {
+            let (mut id, mut data, mut event) = (None, None, String::new());
+            loop {
+                let line = lines.next()?.ok()?;
+                match line.split_once(':') {
+                    Some(("id", value)) => id = value.trim().parse().ok(),
+                    Some(("data", value)) => data = serde_json::from_str(value.trim()).ok(),
+                    Some(("event", value)) => value.trim().clone_into(&mut event),
+                    _ if line.is_empty() && event == "record" => return Some((id?, data?)),
+                    _ => {}
+                }
+            }
+        })
     }
 }
