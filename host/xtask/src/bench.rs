@@ -5,15 +5,20 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::build::{self, cargo, check};
+use crate::build::{self, check};
 
-/// The daily profile, but for our own crates.
-const OPTIMISED: [&str; 2] = ["--config", "profile.dev.opt-level=3"];
+/// Both programs, in the daily profile but for our own crates.
+const OPTIMISED: [&str; 6] = [
+    "--bin",
+    "landfall",
+    "--bin",
+    "landfall-bench",
+    "--config",
+    "profile.dev.opt-level=3",
+];
 
 pub(crate) fn run() -> Result<()> {
-    let built = build::plugins()?;
-    check(cargo(&["build", "--workspace", "--bin", "landfall", "--bin", "landfall-bench"]).args(OPTIMISED))?;
-    check(&mut std::process::Command::new(
-        build::target_directory().join("debug/landfall-bench"),
-    ))
+    build::plugins()?;
+    let bench = build::program("landfall-bench", &OPTIMISED)?;
+    check(&mut Command::new(bench))
 }

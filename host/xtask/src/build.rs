@@ -69,26 +69,25 @@ struct Message {
     executable: Option<PathBuf>,
 }
 
-/// Builds the program, and asks cargo where it put it.
+/// Builds `landfall`.
 pub(crate) fn landfall() -> Result<PathBuf> {
-    let arguments = [
-        "build",
-        // The whole workspace, although one program is wanted: so features are selected as they are for the tests, and
-        // wasmtime is not compiled a second time.
-        "--workspace",
-        "--bin",
-        "landfall",
-        "--message-format",
-        "json-render-diagnostics",
-    ];
-    let messages = output(&mut cargo(&arguments))?;
+    program("landfall", &["--bin", "landfall"])
+}
+
+/// Builds what `options` choose, and asks cargo where it put the program of this name.
+///
+/// The whole workspace is selected, although few programs are wanted: so features are chosen as they are for the
+/// tests, and wasmtime is not compiled a second time.
+pub(crate) fn program(name: &str, options: &[&str]) -> Result<PathBuf> {
+    let mut build = cargo(&["build", "--workspace", "--message-format", "json-render-diagnostics"]);
+    let messages = output(build.args(options))?;
     let messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok());
     messages
         .filter_map(|message| message.executable)
-        .next_back()
-        .context("cargo built no `landfall`")
+        .find(|path| path.file_stem().is_some_and(|stem| stem == name))
+        .with_context(|| format!("cargo built no `{name}`"))
 }
 
 /// Builds program and plugins.
