@@ -200,3 +200,87 @@ fn f26_every_machine_goes_through_three_stages() {
     let begun = order.map(|step| job.step(step).begun_at.unwrap());
     assert!(begun.is_sorted(), "{begun:?}");
 }
+
+#[test]
+fn f19_a_validation_runbook_judges_the_started_machine() {
+    let world = World::start();
+    // It takes a minute until it answers, and the plan gives it half a second.
+    world
+        .lab
+        .control("machines", &json!({"site": HOME, "id": "vm-db", "boot_ms": 60_000}));
+    world.apply("inventory", &Inventory::of(&["db"]).text());
+    let url = format!("http://127.0.0.1:{}/http/b/{{machine}}", world.lab.port());
+    let action = format!(
+        "name: answers, runbook: http-check, after: [tier-db], retries: 0, with: {{ url: '{url}', interval: 100ms, timeout: 500ms }}"
+    );
+    world.apply("plan", &plan(&["db"], &[&action]));
+    world.cli(&["protect", "db"]).code(0);
+    let ended = world.cli(&["failover", "hr", "--kind", "test"]).code(3);
+    assert!(ended.err.contains("action/answers/after-tier-db"), "{ended}");
+    world.cli(&["cleanup", "hr"]).code(0);
+    // A machine that is up at once passes.
+    let _: serde_json::Value = world
+        .lab
+        .api
+        .patch(&format!("control/machines/{HOME}/vm-db"), &json!({"boot_ms": 0}))
+        .ok();
+    let job = world.run("test", &json!({}));
+    assert_eq!(job.status, "succeeded", "{:?}", crate::harness::world::troubles(&job));
+}
+
+#[test]
+fn an_extra_step_that_preflight_asks_for_runs_before_the_start_and_has_a_reason() {
+    let world = World::start();
+    let ext = json!({"boot-prepare": "the storvsc driver is missing", "boot-prepare-ms": "300"});
+    world
+        .lab
+        .control("machines", &json!({"site": HOME, "id": "vm-db", "ext": ext}));
+    world.lab.furnish(&["web"]);
+    world.apply("inventory", &Inventory::of(&["db", "web"]).text());
+    world.apply("plan", &plan(&["db", "web"], &[]));
+    world.cli(&["protect", "db", "web"]).code(0);
+    let job = world.succeed("planned-failover", &json!({}));
+    let prepares: Vec<&str> = job
+        .steps
+        .iter()
+        .filter(|step| step.kind.contains("prepare"))
+        .map(|step| step.items[0].as_str())
+        .collect();
+    assert_eq!(prepares, ["db"]);
+    let order: Vec<String> = world
+        .lab
+        .effects(&job.id)
+        .into_iter()
+        .map(|line| line.operation)
+        .collect();
+    let at = |operation: &str| order.iter().position(|done| done == operation);
+    assert!(
+        at("create-machine") < at("boot-prepare") && at("boot-prepare") < at("start"),
+        "{order:?}"
+    );
+}
+
+#[test]
+fn a_cancelled_job_says_what_it_leaves_and_can_be_gone_on_with() {
+    let world = World::protected(&Inventory::of(&["db", "web"]), &plan(&["db", "web"], &[]));
+    world.lab.latency("create-machine", 1_000, 1_000);
+    let job = world.launch("planned-failover", &json!({}));
+    world.step_is(&job.id, "create/db", "running");
+    let warned = world.cli(&["job", "cancel", &job.id, "--reason", "wrong day"]).code(0);
+    assert!(
+        warned.err.contains("replication of the machines has stopped"),
+        "{warned}"
+    );
+    world.cli(&["job", "wait", &job.id]).code(3);
+    let left = world.job(&job.id);
+    assert_eq!(left.status, "cancelled");
+    // What ran was brought to its end, and nothing new was begun.
+    assert_eq!(left.step("create/db").status, "done");
+    assert!(!world.lab.is_on(AWAY, left.item("db").machine.as_ref().unwrap()));
+    world.cli(&["job", "retry", &job.id]).code(0);
+    let job = world.job(&job.id);
+    for item in ["db", "web"] {
+        assert_eq!(world.lab.lost(item, job.item(item).machine.as_ref().unwrap()), 0);
+    }
+    world.lab.assert_sound();
+}

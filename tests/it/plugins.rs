@@ -170,7 +170,7 @@ fn x01_an_address_that_was_not_granted_is_refused_with_the_line_that_would() {
     let ended = world.cli(&["failover", "hr", "--kind", "test", "-o", "json"]).code(3);
     let job = world.job(&ended.json::<crate::harness::answers::Job>().id);
     let step = job.step("action/tell/before-all");
-    assert_eq!(step.code.as_deref(), Some("LF0402"), "{:?}", step.message);
+    assert_eq!(step.code.as_deref(), Some("LF0437"), "{:?}", step.message);
     let line = format!(
         "{{ scheme = \"http\", host = \"127.0.0.1\", port = {} }}",
         world.lab.port()
@@ -196,7 +196,7 @@ fn x01_an_interface_that_was_not_granted_is_refused_with_the_line_that_would() {
     world.apply("plan", &plan(&["db"], &[HOOK]));
     world.cli(&["protect", "db"]).code(0);
     let refused = world.cli(&["failover", "hr", "--kind", "test"]).code(5);
-    for word in ["LF0402", "wait", "clock", "interfaces"] {
+    for word in ["LF0420", "wait", "clock", "interfaces"] {
         assert!(refused.err.contains(word), "{word} is not in {refused}");
     }
 }

@@ -11,6 +11,27 @@ use crate::harness::world::World;
 
 const PAIR: [&str; 2] = ["db", "web"];
 
+#[test]
+fn c04_the_six_choices_are_those_of_the_standard_policy_plugin() {
+    let world = World::start();
+    let shown = world.cli(&["plugin", "show", "standard"]).code(0);
+    for choice in [
+        "latest",
+        "latest-processed",
+        "latest-app-consistent",
+        "latest-multi-vm-processed",
+        "latest-multi-vm-app-consistent",
+        "custom",
+    ] {
+        let line = format!("  {choice} ");
+        assert!(
+            shown.out.lines().any(|shown| shown.starts_with(&line)),
+            "{choice} is not in {shown}"
+        );
+    }
+    assert!(shown.out.contains("recovery-point-policy"), "{shown}");
+}
+
 /// The point that a job chose for an item.
 fn chosen(job: &Job, item: &str) -> Point {
     job.item(item).point.clone().expect("a point was chosen")

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::eventually;
-use crate::harness::lab::HOME;
+use crate::harness::lab::{AWAY, HOME};
 use crate::harness::world::World;
 
 #[test]
@@ -61,7 +61,7 @@ fn f32_every_point_holds_the_records_of_its_time() {
     );
     eventually("three points", || (world.item("db").points >= 3).then_some(()));
     let job = world.succeed("test", &json!({}));
-    let copy = world.lab.disk("b", job.item("db").machine.as_ref().unwrap());
+    let copy = world.lab.disk(AWAY, job.item("db").machine.as_ref().unwrap());
     assert!(copy.valid, "{:?}", copy.problem);
 }
 
@@ -78,5 +78,29 @@ fn f32_replication_goes_on_after_the_source_was_away() {
     eventually("replication goes on", || {
         (world.item("db").bytes_sent > sent).then_some(())
     });
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f32_a_platform_that_replicates_by_itself_is_read_and_not_driven() {
+    let world = World::start();
+    world.lab.set_site(
+        AWAY,
+        &json!({"replication": "autonomous", "lag_ms": 300, "interval_ms": 500, "app_every": 2}),
+    );
+    world.protect(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    eventually("points come by themselves", || {
+        (world.item("db").points > 2).then_some(())
+    });
+    assert!(world.points("db").iter().any(|point| point.consistency == "app"));
+    let ours = world
+        .lab
+        .ledger()
+        .into_iter()
+        .filter(|line| line.operation == "snapshot")
+        .count();
+    assert_eq!(ours, 0, "nobody else takes snapshots");
+    let job = world.succeed("planned-failover", &json!({}));
+    assert_eq!(world.lab.lost("db", job.item("db").machine.as_ref().unwrap()), 0);
     world.lab.assert_sound();
 }
