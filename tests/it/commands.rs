@@ -29,6 +29,11 @@ fn c01_the_project_is_laid_out_as_the_design_says() {
     }
 }
 
+/// What adapters exist for, elsewhere.
+const PLATFORMS: [&str; 11] = [
+    "libvirt", "qemu", "kvm", "vsphere", "vcenter", "esxi", "vmware", "hyperv", "proxmox", "azure", "xen",
+];
+
 #[test]
 fn c03_the_host_names_no_hypervisor() {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -44,11 +49,9 @@ fn c03_the_host_names_no_hypervisor() {
                 waiting.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap().to_lowercase();
-                for word in [
-                    "libvirt", "vsphere", "vcenter", "hyper-v", "hyperv", "proxmox", "qemu", "esxi",
-                ] {
-                    assert!(!text.contains(word), "{} names {word}", path.display());
-                }
+                let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+                let named = words.find(|word| PLATFORMS.contains(word));
+                assert_eq!(named, None, "{} names a platform", path.display());
             }
         }
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Nothing in a test takes this long; what does has hung. Twice what a machine of two cores that is busy with
 /// something else was seen to need.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Between two looks at something that changes by itself.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

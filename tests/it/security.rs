@@ -34,7 +34,7 @@ fn bearer(world: &World) -> String {
 fn without_the_token_nothing_is_answered() {
     let world = World::start();
     for token in [None, Some("wrong"), Some("")] {
-        let stranger = Api::new(&world.api.url("").trim_end_matches('/').to_owned(), token);
+        let stranger = Api::new(&format!("http://{}", world.api.authority()), token);
         let answer = stranger.try_get("api/v1/items").unwrap();
         assert_eq!(answer.status, 401);
         assert_eq!(answer.json::<Problem>().code, "LF0502");

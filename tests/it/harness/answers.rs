@@ -139,16 +139,6 @@ pub(crate) struct Plugin {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Problem {
     pub(crate) code: String,
-    pub(crate) detail: String,
-    #[serde(default)]
-    pub(crate) findings: Vec<ProblemFinding>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct ProblemFinding {
-    pub(crate) id: String,
-    pub(crate) cause: String,
-    pub(crate) cure: String,
 }
 
 /// What the lab found by reading a whole disk.
@@ -173,11 +163,9 @@ pub(crate) struct Line {
     pub(crate) seq: u64,
     pub(crate) at_ms: u64,
     pub(crate) site: Option<String>,
-    pub(crate) key: Option<String>,
     pub(crate) job: Option<String>,
     pub(crate) operation: String,
     pub(crate) machine: Option<String>,
-    pub(crate) item: Option<String>,
     pub(crate) result: String,
     pub(crate) change: Vec<Value>,
 }

@@ -98,10 +98,6 @@ impl Lab {
         self.control(&format!("sites/{HOME}/back"), &json!({}));
     }
 
-    pub(crate) fn state(&self) -> Value {
-        self.api.get("control/state")
-    }
-
     /// A machine, as the lab itself sees it; none if there is none.
     pub(crate) fn machine(&self, site: &str, machine: &str) -> Option<Value> {
         let answer = self.api.try_get(&format!("control/machines/{site}/{machine}"));

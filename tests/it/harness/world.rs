@@ -70,10 +70,6 @@ impl World {
         self.directory.path().join(name)
     }
 
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
-    }
-
     /// Runs `landfall` to its end.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Ended {
         self.begin(arguments).end()
@@ -193,10 +189,6 @@ impl World {
         self.kill_daemon();
         let arguments = ["daemon", "run", "--config", "landfall.toml", "--listen", &address];
         self.daemon = Process::start("daemon", self.directory.path(), &arguments).0;
-    }
-
-    pub(crate) fn daemon_log(&self) -> String {
-        self.daemon.log()
     }
 }
 
