@@ -113,9 +113,35 @@ pub enum ConfigError {
         /// What it says.
         listen: SocketAddr,
     },
+    /// Nothing could ever be done there.
+    #[error("the configuration {path} lets site `{site}` have no operation at all; `limit` is at least 1")]
+    NoOperations {
+        /// Which.
+        path: String,
+        /// The site.
+        site: String,
+    },
 }
 
 impl Config {
+    /// What the form of the file cannot say; asked again once the command line had its say.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let path = path.display().to_string();
+        if !self.listen.ip().is_loopback() {
+            return Err(ConfigError::NotLoopback {
+                path,
+                listen: self.listen,
+            });
+        }
+        match self.sites.iter().find(|(_, site)| site.limit == 0) {
+            Some((name, _)) => Err(ConfigError::NoOperations {
+                path,
+                site: name.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Reads the file; its relative paths become relative to its directory.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let shown = path.display().to_string();
@@ -127,12 +153,6 @@ impl Config {
             path: shown.clone(),
             message: error.to_string(),
         })?;
-        if !config.listen.ip().is_loopback() {
-            return Err(ConfigError::NotLoopback {
-                path: shown,
-                listen: config.listen,
-            });
-        }
         let base = path.parent().unwrap_or(Path::new("."));
         config.data = base.join(&config.data);
         config.plugins = base.join(&config.plugins);

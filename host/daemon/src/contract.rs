@@ -100,6 +100,7 @@ pub(crate) fn from_failure(failure: wit::Failure) -> Failure {
         message: failure.message,
         retryable: failure.retryable,
         definite: failure.definite,
+        unsent: false,
     }
 }
 
@@ -114,5 +115,6 @@ pub(crate) fn from_call_error(error: &CallError) -> Failure {
         message: error.to_string(),
         retryable: error.retryable(),
         definite: error.definite(),
+        unsent: !error.sent,
     }
 }

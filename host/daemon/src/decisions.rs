@@ -8,6 +8,7 @@ use landfall_recovery::event::{Decision, Outcome, StepResult};
 use landfall_recovery::freeze::Frozen;
 use landfall_recovery::graph::{Skip, StepIndex, StepKind};
 use landfall_recovery::job::{Job, Status};
+use landfall_recovery::operations::Operation;
 use landfall_recovery::proof::{FenceProof, ProofKind};
 use landfall_recovery::words::Pairs;
 
@@ -26,41 +27,68 @@ pub(crate) async fn decide(
     request: &DecisionRequest,
     who: &str,
 ) -> Result<Handle, Refusal> {
-    // Reopening a job takes its items' locks again, as freezing one does.
-    let _freezing = engine.freezing.lock().await;
-    let handle = open(engine, id)?;
-    let (decision, outcome) = {
-        let job = handle.job();
-        decision(&job, verb, request, who)?
+    let running = engine.jobs().get(id).cloned();
+    let Some(handle) = running else {
+        return reopen(engine, id, verb, request, who).await;
     };
-    if !handle.decide(who.to_owned(), decision, outcome).await {
-        return Err(Refusal::refused(codes::JOB_OVER, format!("job {id} ended just now")));
-    }
+    let (decision, outcome) = decision(&handle.job(), verb, request, who)?;
+    take(&handle, who, decision, outcome).await?;
     Ok(handle)
 }
 
-/// The job's task: the one that runs, or a new one for a job that has ended and may be reopened.
-fn open(engine: &Arc<Engine>, id: &str) -> Result<Handle, Refusal> {
-    if let Some(handle) = engine.jobs().get(id) {
-        return Ok(handle.clone());
+async fn take(
+    handle: &Handle,
+    who: &str,
+    decision: Decision,
+    outcome: Option<(StepIndex, StepResult)>,
+) -> Result<(), Refusal> {
+    if handle.decide(who.to_owned(), decision, outcome).await {
+        return Ok(());
+    }
+    let id = handle.job().frozen.job.clone();
+    Err(Refusal::refused(codes::JOB_OVER, format!("job {id} ended just now")))
+}
+
+/// Reopens a job that has ended. Everything is checked before its task is started.
+async fn reopen(
+    engine: &Arc<Engine>,
+    id: &str,
+    verb: &str,
+    request: &DecisionRequest,
+    who: &str,
+) -> Result<Handle, Refusal> {
+    // Reopening a job takes its items' locks again, as freezing one does.
+    let _freezing = engine.freezing.lock().await;
+    let over = |why: &str| Refusal::refused(codes::JOB_OVER, format!("job {id} {why}"));
+    if engine.jobs().contains_key(id) {
+        return Err(over("was reopened just now; look at it and ask again"));
     }
     let job = load(engine, id)?;
-    let over = |why: &str| Refusal::refused(codes::JOB_OVER, format!("job {id} {why}"));
     if matches!(job.outcome, Some((Outcome::Succeeded | Outcome::Abandoned, _))) {
         return Err(over("is final"));
     }
-    let world = engine.world();
-    let touched = job.frozen.items.keys().find(|item| {
-        let left = world.items.get(*item).and_then(|state| state.operation.as_ref());
-        left.is_some_and(|operation| operation.job != id) || !world.items.contains_key(*item)
-    });
+    if !matches!(verb, "retry" | "skip") {
+        return Err(over(&format!("has ended; there is nothing to {verb}")));
+    }
+    let touched = {
+        let world = engine.world();
+        let other = |item: &&String| {
+            world
+                .items
+                .get(*item)
+                .is_none_or(|state| state.last_job.as_deref() != Some(id))
+        };
+        job.frozen.items.keys().find(other).cloned()
+    };
     if let Some(item) = touched {
         return Err(over(&format!(
             "cannot be reopened: another job has touched `{item}` since"
         )));
     }
-    drop(world);
-    Ok(runner::spawn(engine, job))
+    let (decision, outcome) = decision(&job, verb, request, who)?;
+    let handle = runner::spawn(engine, job);
+    take(&handle, who, decision, outcome).await?;
+    Ok(handle)
 }
 
 /// A job from the store.
@@ -119,7 +147,18 @@ fn troubled(job: &Job, index: StepIndex) -> bool {
 
 fn to_retry(job: &Job, request: &DecisionRequest) -> Result<Vec<StepIndex>, Refusal> {
     if request.steps.is_empty() {
-        return Ok((0..job.steps.len()).filter(|index| troubled(job, *index)).collect());
+        // What nobody can tell about is retried by name only: each wants a person's look of its own.
+        let safe = |index: &StepIndex| {
+            let status = job.steps.get(*index).map(|state| &state.status);
+            let doubt = matches!(status, Some(Status::Stuck { code, .. }) if code == codes::IN_DOUBT);
+            troubled(job, *index) && !doubt
+        };
+        let steps: Vec<StepIndex> = (0..job.steps.len()).filter(safe).collect();
+        if steps.is_empty() && job.outcome.is_none() {
+            let what = "nothing failed; a step in doubt is retried by its name, once you know that it did not happen";
+            return Err(Refusal::refused(codes::SKIP_REFUSED, what.to_owned()));
+        }
+        return Ok(steps);
     }
     let mut steps = Vec::new();
     for id in &request.steps {
@@ -153,6 +192,14 @@ fn to_skip(job: &Job, request: &DecisionRequest) -> Result<StepIndex, Refusal> {
     {
         return Err(refused("is a proof; without it no machine is activated"));
     }
+    let source = |kind: &StepKind| matches!(kind, StepKind::Shutdown | StepKind::Sync);
+    if job.frozen.operation == Operation::PlannedFailover
+        && job.graph().steps.get(index).is_some_and(|step| source(&step.kind))
+    {
+        return Err(refused(
+            "keeps a planned failover from losing data; fail over unplanned instead",
+        ));
+    }
     if !troubled(job, index) {
         return Err(refused("is neither stuck nor failed"));
     }
@@ -164,7 +211,11 @@ fn attest(job: &Job, request: &DecisionRequest, who: &str, reason: String) -> Re
     let (index, id) = one(job, request)?;
     let step = job.graph().steps.get(index).filter(|step| step.kind == StepKind::Fence);
     let item = step.and_then(|step| job.frozen.items.get(step.items.first()?));
-    let Some(item) = item.filter(|_| troubled(job, index)) else {
+    let waits = matches!(
+        job.steps.get(index).map(|state| &state.status),
+        Some(Status::Stuck { .. })
+    );
+    let Some(item) = item.filter(|_| waits) else {
         return Err(Refusal::refused(
             codes::SKIP_REFUSED,
             format!("step `{id}` does not wait for a fence proof"),

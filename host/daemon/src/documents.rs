@@ -165,9 +165,13 @@ fn in_use(engine: &Engine, inventory: &Inventory) -> Vec<Diagnostic> {
             (None, _) => found.push(refused(format!(
                 "item `{name}` is in use and missing from this inventory"
             ))),
-            (Some(new), Some(old)) if new.source != old.source || new.target_site != old.target_site => {
+            (Some(new), Some(old))
+                if new.source != old.source
+                    || new.target_site != old.target_site
+                    || new.replication_group != old.replication_group =>
+            {
                 found.push(refused(format!(
-                    "item `{name}` is in use and cannot change its source or target"
+                    "item `{name}` is in use and cannot change source, target or replication group"
                 )));
             }
             _ => {}

@@ -100,6 +100,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     if let Some(listen) = options.listen {
         config.listen = listen;
     }
+    config.check(&options.config)?;
     let store = Store::open(&config.data)?;
     let runtime = Runtime::new(RuntimeOptions::new(config.data.join("plugins")))?;
     let registry = Registry::new(runtime.clone(), &config.plugins)?;

@@ -26,7 +26,7 @@ use crate::engine::{Engine, unit_of};
 
 /// How often the schedule is looked at: far below any RPO that one could ask for.
 const TICK: Duration = Duration::from_millis(200);
-/// Cycles under way at once; each moves data, and more would only share the same wires.
+/// Cycles under way at once between two sites; each moves data, and more would only share the same wires.
 const CYCLES_AT_ONCE: usize = 16;
 /// After a failed cycle the next waits this long, so that a dead site costs little.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -82,6 +82,7 @@ impl CycleError {
                 message: "the cycle made way for a job".to_owned(),
                 retryable: true,
                 definite: false,
+                unsent: false,
             },
             Self::Store(error) => Failure::definite(codes::STORE, error.to_string()),
         }
@@ -90,46 +91,78 @@ impl CycleError {
 
 /// Runs until the daemon ends.
 pub(crate) async fn run(engine: Arc<Engine>) {
-    let slots = Arc::new(Semaphore::new(CYCLES_AT_ONCE));
-    let running: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-    let resting: Arc<Mutex<BTreeMap<String, tokio::time::Instant>>> = Arc::default();
+    let mut slots: HashMap<(String, String), Arc<Semaphore>> = HashMap::new();
+    let busy: Arc<Mutex<Busy>> = Arc::default();
     loop {
         for planned in schedule(&engine) {
-            let mut busy = running.lock().unwrap_or_else(PoisonError::into_inner);
-            let rests = resting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get(&planned.unit)
-                .is_some_and(|until| *until > tokio::time::Instant::now());
-            if rests || busy.contains(&planned.unit) {
+            let Some(turn) = Busy::take(&busy, &planned.unit) else {
                 continue;
-            }
-            busy.insert(planned.unit.clone());
-            drop(busy);
-            let (engine, slots) = (Arc::clone(&engine), Arc::clone(&slots));
-            let (running, resting) = (Arc::clone(&running), Arc::clone(&resting));
+            };
+            // Each pair of sites has slots of its own, so that a dead site takes none from the others.
+            let slots = slots
+                .entry(planned.sites.clone())
+                .or_insert_with(|| Arc::new(Semaphore::new(CYCLES_AT_ONCE)));
+            let (engine, slots) = (Arc::clone(&engine), Arc::clone(slots));
             tokio::spawn(async move {
                 // The semaphore is never closed.
                 let _slot = slots.acquire().await;
-                if !turn(&engine, &planned).await {
-                    let until = tokio::time::Instant::now() + RETRY_AFTER;
-                    resting
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .insert(planned.unit.clone(), until);
-                }
-                running
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&planned.unit);
+                let mut turn = turn;
+                turn.rests = !cycle_turn(&engine, &planned).await;
             });
         }
         tokio::time::sleep(TICK).await;
     }
 }
 
+/// Units with a cycle under way, and units that rest after a failure.
+#[derive(Default)]
+struct Busy {
+    running: BTreeSet<String>,
+    resting: BTreeMap<String, tokio::time::Instant>,
+}
+
+/// A unit's turn; the end of it is noted however the task ends.
+struct Taken {
+    busy: Arc<Mutex<Busy>>,
+    unit: String,
+    rests: bool,
+}
+
+impl Busy {
+    fn take(busy: &Arc<Mutex<Self>>, unit: &str) -> Option<Taken> {
+        let mut held = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let rests = held
+            .resting
+            .get(unit)
+            .is_some_and(|until| *until > tokio::time::Instant::now());
+        if rests || !held.running.insert(unit.to_owned()) {
+            return None;
+        }
+        held.resting.remove(unit);
+        // A task that breaks leaves its unit resting.
+        Some(Taken {
+            busy: Arc::clone(busy),
+            unit: unit.to_owned(),
+            rests: true,
+        })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut held = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        held.running.remove(&self.unit);
+        if self.rests {
+            held.resting
+                .insert(self.unit.clone(), tokio::time::Instant::now() + RETRY_AFTER);
+        }
+    }
+}
+
 struct Planned {
     unit: String,
+    /// Source and target.
+    sites: (String, String),
     members: Vec<String>,
     due: Due,
 }
@@ -164,10 +197,12 @@ fn schedule(engine: &Engine) -> Vec<Planned> {
         };
         let at = next_cycle_at(&oldest, &item.replication);
         if at <= now {
+            let sites = (item.source.site.clone(), item.target_site.clone());
             planned.push((
                 at,
                 Planned {
                     unit,
+                    sites,
                     members,
                     due: due(&oldest, &item.replication, now, true),
                 },
@@ -195,7 +230,7 @@ pub(crate) fn is_wanted(engine: &Engine, items: &[String]) -> bool {
 }
 
 /// One cycle of a unit beside jobs. False: it failed, and the unit rests a little.
-async fn turn(engine: &Arc<Engine>, planned: &Planned) -> bool {
+async fn cycle_turn(engine: &Arc<Engine>, planned: &Planned) -> bool {
     let unit = engine.units.get(&planned.unit);
     let _held = unit.lock().await;
     if is_wanted(engine, &planned.members) {

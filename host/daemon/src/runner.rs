@@ -164,6 +164,9 @@ impl Runner {
                 Resumption::Ask { event, .. } => self.record(turn, event),
             }
         }
+        for work in &mut turn.start {
+            work.resumed = true;
+        }
     }
 
     fn receive(&mut self, message: Message, turn: &mut Turn) {
@@ -293,7 +296,12 @@ impl Runner {
 
     fn work(&self, step: StepIndex, begin: Begin) -> Work {
         let attempt = self.job.step(step).map_or(0, |(_, state)| state.attempt);
-        Work { step, attempt, begin }
+        Work {
+            step,
+            attempt,
+            begin,
+            resumed: false,
+        }
     }
 
     /// Folds an event into this task's copy and notes what it means for the items.

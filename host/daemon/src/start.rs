@@ -12,7 +12,7 @@ use landfall_recovery::graph::{Graph, Step, StepKind};
 use landfall_recovery::item::ItemState;
 use landfall_recovery::job::Job;
 use landfall_recovery::operations::{Facts, OPERATIONS, Operation, Permission, SiteFacts, permission};
-use landfall_recovery::words::{Direction, EffectFacts, Finding, Millis, Severity};
+use landfall_recovery::words::{Direction, EffectFacts, Failure, Finding, Millis, Severity};
 use landfall_runtime::contract::types::Direction as WitDirection;
 use landfall_store::{Batch, JobRow, Space};
 
@@ -31,6 +31,8 @@ pub(crate) enum Started {
     Job(Handle),
     /// What would run.
     Dry(Box<Job>),
+    /// The request was answered before, by this job.
+    Before(String),
 }
 
 /// The idempotency key of a request, and a fingerprint of what was asked under it.
@@ -46,6 +48,18 @@ pub(crate) struct Answered {
     pub(crate) job: String,
 }
 
+/// The job that was started by the same request under the same key.
+fn answered(engine: &Engine, once: &Once) -> Result<Option<String>, Refusal> {
+    let Some(known) = engine.store.reader().get::<Answered>(Space::Request, &once.key)? else {
+        return Ok(None);
+    };
+    if known.fingerprint == once.fingerprint {
+        return Ok(Some(known.job));
+    }
+    let what = format!("the key was used for another request, answered by job {}", known.job);
+    Err(Refusal::refused(codes::SAME_REQUEST, what))
+}
+
 /// Freezes and starts a job, or refuses.
 pub(crate) async fn start(
     engine: &Arc<Engine>,
@@ -58,8 +72,22 @@ pub(crate) async fn start(
         .into_iter()
         .find(|operation| operation.name() == request.operation)
         .ok_or_else(|| Refusal::bad_request(format!("unknown operation `{}`", request.operation)))?;
-    // Only one job is frozen at a time: it looks at many items and then locks them.
-    let _freezing = engine.freezing.lock().await;
+    if request
+        .accept_split_brain_risk
+        .as_ref()
+        .is_some_and(|why| why.trim().is_empty())
+    {
+        return Err(Refusal::bad_request("accepting the risk wants a reason".to_owned()));
+    }
+    // Only one job is frozen at a time: it looks at many items and then locks them. A dry run locks nothing.
+    let _freezing = if request.dry_run {
+        None
+    } else {
+        Some(engine.freezing.lock().await)
+    };
+    if let Some(known) = once.as_ref().map(|once| answered(engine, once)).transpose()?.flatten() {
+        return Ok(Started::Before(known));
+    }
     let (plan, items) = subject_of(engine, &request)?;
     confirmed(&request, operation, &plan, &items)?;
     let sites = observe_sites(engine, &items).await;
@@ -245,10 +273,10 @@ fn not_at_source(operation: Operation, missing: &BTreeSet<String>, frozen: &Froz
 pub(crate) async fn list_machines(
     engine: &Arc<Engine>,
     site: &str,
-) -> Result<Vec<landfall_runtime::contract::adapter::Machine>, landfall_recovery::words::Failure> {
+) -> Result<Vec<landfall_runtime::contract::adapter::Machine>, Failure> {
     let adapter = engine.adapter(site).await?;
     let (mut machines, mut cursor) = (Vec::new(), None);
-    loop {
+    for _ in 0..PAGES_MAX {
         let page = adapter
             .list_machines(cursor)
             .await
@@ -259,7 +287,14 @@ pub(crate) async fn list_machines(
             return Ok(machines);
         }
     }
+    Err(Failure::definite(
+        codes::BAD_OUTPUT,
+        format!("site `{site}` lists machines without end"),
+    ))
 }
+
+/// Far more pages than any site has; an adapter that repeats its cursor is stopped here.
+const PAGES_MAX: usize = 10_000;
 
 /// The facts on which legality rests.
 pub(crate) fn facts(engine: &Engine, inventory: &Inventory, name: &str, sites: &Sites) -> Facts {

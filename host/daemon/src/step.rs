@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_recovery::codes;
+use landfall_recovery::executor::stale_proof;
 use landfall_recovery::graph::{Step, StepIndex, StepKind};
 use landfall_recovery::job::Job;
 use landfall_recovery::words::{Failure, Millis, Pairs};
@@ -32,6 +33,8 @@ pub(crate) struct Work {
     pub(crate) step: StepIndex,
     pub(crate) attempt: u32,
     pub(crate) begin: Begin,
+    /// It was under way when the host stopped.
+    pub(crate) resumed: bool,
 }
 
 /// Where to begin.
@@ -131,6 +134,7 @@ impl Task {
             message: format!("`{}` was not over after {seconds} s", self.step().id),
             retryable: false,
             definite: false,
+            unsent: false,
         })
     }
 }
@@ -140,7 +144,12 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
     let Some((step, state)) = job.step(work.step) else {
         return;
     };
-    let begun = state.begun_at.unwrap_or_else(clock::now);
+    // After a restart the step has its whole time again: the host's downtime is not held against it.
+    let begun = if work.resumed {
+        clock::now()
+    } else {
+        state.begun_at.unwrap_or_else(clock::now)
+    };
     let task = Task {
         engine: Arc::clone(engine),
         frozen: Arc::clone(&job.frozen),
@@ -151,12 +160,36 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
         reports,
     };
     let arguments = arguments(job, work.step);
+    let too_old = matches!(work.begin, Begin::Send) && stale_proof(job, work.step, clock::now()).is_some();
+    let task = Arc::new(task);
     tokio::spawn(async move {
-        let left = Duration::from_millis(task.deadline.saturating_sub(clock::now()).max(1));
-        let report = match tokio::time::timeout(left, carry_out(&task, arguments, work.begin)).await {
-            Ok(report) => forget_points(&task, report),
-            Err(_) => task.timed_out(),
-        };
+        if too_old {
+            // The proof grew old since the executor looked, mostly because the host was down: look again first.
+            let what = "the proof grew old before the machine was started";
+            let failure = Failure {
+                retryable: true,
+                ..Failure::definite(codes::NOT_FENCED, what)
+            };
+            return task.report(Report::Failed(failure)).await;
+        }
+        let doing = Arc::clone(&task);
+        // A task of its own, so that even a panic in it is an answer.
+        let done = tokio::spawn(async move {
+            let left = Duration::from_millis(doing.deadline.saturating_sub(clock::now()).max(1));
+            match tokio::time::timeout(left, carry_out(&doing, arguments, work.begin)).await {
+                Ok(report) => forget_points(&doing, report),
+                Err(_) => doing.timed_out(),
+            }
+        });
+        let report = done.await.unwrap_or_else(|error| {
+            Report::Failed(Failure {
+                code: codes::INTERNAL.to_owned(),
+                message: format!("the step's task broke: {error}"),
+                retryable: false,
+                definite: false,
+                unsent: false,
+            })
+        });
         task.report(report).await;
     });
 }

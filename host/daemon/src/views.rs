@@ -91,7 +91,7 @@ fn allowed_actions(job: &Job) -> Vec<&'static str> {
             if waits {
                 actions.push("attest");
             }
-            if job.stopping != Some(Stopping::Cancelled) {
+            if matches!(job.stopping, None | Some(Stopping::Error)) {
                 actions.push("cancel");
             }
             actions.push("abandon");
@@ -101,7 +101,6 @@ fn allowed_actions(job: &Job) -> Vec<&'static str> {
             if troubled {
                 actions.push("skip");
             }
-            actions.push("abandon");
         }
         Some((Outcome::Succeeded | Outcome::Abandoned, _)) => {}
     }

@@ -38,6 +38,9 @@ pub struct Progress {
     pub bytes_sent: u64,
     /// Of the transfer under way: bytes done and to do.
     pub transfer: Option<(u64, u64)>,
+    /// The source no longer knows the mark: the next cycle sends everything.
+    #[serde(default)]
+    pub resync: bool,
     /// Why the last cycle failed, and when.
     pub error: Option<(String, Millis)>,
 }
@@ -55,6 +58,9 @@ impl Progress {
 pub struct Cycle {
     /// Names its keys, with the installation and the unit.
     pub number: u64,
+    /// Counts the keys of this cycle; a new one only after a definite failure.
+    #[serde(default)]
+    pub generation: u32,
     /// The name of the barrier.
     pub group_mark: String,
     /// Whether the source quiesces.

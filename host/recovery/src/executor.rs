@@ -69,7 +69,8 @@ pub fn decide(job: &Job, now: Millis, limits: &Limits) -> Plan {
     let idle = plan.next.is_empty() && job.running().next().is_none();
     let waits = job.stopping.is_none() && job.backing_off().next().is_some();
     // A stuck step keeps the job open, but not one that a person cancelled.
-    let stuck = job.stuck().next().is_some() && job.stopping != Some(Stopping::Cancelled);
+    let given_up = matches!(job.stopping, Some(Stopping::Cancelled | Stopping::Abandoned));
+    let stuck = job.stuck().next().is_some() && !given_up;
     if idle && !waits && !stuck {
         plan.next.push(end(job));
     }
@@ -89,8 +90,12 @@ fn begin(job: &Job, now: Millis, limits: &Limits, plan: &mut Plan) {
     };
     let again: Vec<StepIndex> = job.backing_off().filter(due).collect();
     for index in again.into_iter().chain(job.ready()) {
-        // A proof that has grown old is made anew before the machine is activated.
-        let index = stale_proof(job, index, now).unwrap_or(index);
+        // A proof that has grown old is made anew before the machine is activated; meanwhile the start waits.
+        let index = match stale_proof(job, index, now) {
+            None => index,
+            Some((fence, true)) => fence,
+            Some((_, false)) => continue,
+        };
         let Some((step, state)) = job.step(index) else { continue };
         if let Some(name) = step.calls.as_deref() {
             let count = in_flight.entry(name).or_default();
@@ -114,8 +119,8 @@ fn begin(job: &Job, now: Millis, limits: &Limits, plan: &mut Plan) {
         .min();
 }
 
-/// The fence step to repeat before this start, if its proof is too old.
-fn stale_proof(job: &Job, start: StepIndex, now: Millis) -> Option<StepIndex> {
+/// The proof step to repeat before this start, if its proof is too old, and whether it is there to be repeated now.
+pub fn stale_proof(job: &Job, start: StepIndex, now: Millis) -> Option<(StepIndex, bool)> {
     let (step, _) = job.step(start)?;
     if step.kind != StepKind::Start {
         return None;
@@ -124,7 +129,14 @@ fn stale_proof(job: &Job, start: StepIndex, now: Millis) -> Option<StepIndex> {
         let (before, state) = job.step(edge.step)?;
         matches!(before.kind, StepKind::Fence | StepKind::ProveIsolation).then_some((edge.step, state))
     })?;
-    let observed: Millis = state.outputs.get(OBSERVED_AT)?.parse().ok()?;
+    if state.status != Status::Done {
+        return Some((fence, false));
+    }
+    let observed: Millis = state
+        .outputs
+        .get(OBSERVED_AT)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     let attested = state
         .outputs
         .get(PROOF)
@@ -134,7 +146,7 @@ fn stale_proof(job: &Job, start: StepIndex, now: Millis) -> Option<StepIndex> {
         Some(proof) => proof.check(&proof.site, &proof.machine, now, age_max) == Err(ProofProblem::Stale),
         None => now.saturating_sub(observed) > age_max,
     };
-    too_old.then_some(fence)
+    too_old.then_some((fence, true))
 }
 
 /// Output of a fence or isolation step: when it was observed.
@@ -161,6 +173,7 @@ fn end(job: &Job) -> Next {
         [one, rest @ ..] => format!("step {one} and {} more", rest.len()),
     };
     let (outcome, reason) = match (job.stopping, bad.is_empty()) {
+        (Some(Stopping::Abandoned), _) => (Outcome::Abandoned, format!("given up; {}", named())),
         (Some(Stopping::Cancelled), _) => (Outcome::Cancelled, format!("cancelled; {}", named())),
         (Some(Stopping::Error), _) => (Outcome::Failed, format!("stopped at the first error: {}", named())),
         (None, false) => (
@@ -226,12 +239,17 @@ fn resumption(job: &Job, index: StepIndex) -> Option<Resumption> {
 
 /// The event for an effect of which nobody can say whether it happened.
 pub fn in_doubt(step: StepIndex, id: &str, job: &str) -> Event {
+    let skip = if id.starts_with("action/") {
+        "if it did"
+    } else {
+        "to leave the machine out"
+    };
     Event::Stuck {
         step,
         code: codes::IN_DOUBT.to_owned(),
         reason: format!(
             "the host stopped after it had begun `{id}`, which cannot be repeated or asked for; find out whether it \
-             happened, then `landfall job skip {job} {id}` if it did, or `landfall job retry {job} {id}` if it did not"
+             happened, then `landfall job retry {job} {id}` if it did not, or `landfall job skip {job} {id}` {skip}"
         ),
     }
 }

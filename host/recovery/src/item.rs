@@ -96,6 +96,9 @@ pub struct ItemState {
     pub overlay: Overlay,
     /// Who works on it, or who left it in trouble.
     pub operation: Option<InProgress>,
+    /// The job that last took it; an older job must not be reopened over it.
+    #[serde(default)]
+    pub last_job: Option<String>,
     /// The replica at the target.
     pub replica: Option<String>,
     /// The machine at the target, once created by a real failover.
@@ -173,6 +176,7 @@ impl ItemState {
                     Operation::Cleanup => self.overlay = Overlay::Cleaning,
                     _ => {}
                 }
+                self.last_job = Some(job.clone());
                 self.operation = Some(InProgress {
                     job: job.clone(),
                     operation: *operation,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::event::{Decision, Event, Outcome, Record, StepResult};
 use crate::freeze::Frozen;
-use crate::graph::{Graph, Skip, Step, StepIndex, Wait};
+use crate::graph::{Graph, Skip, Step, StepIndex, StepKind, Wait};
+use crate::operations::Operation;
 use crate::words::{EffectClass, Failure, Millis, Pairs};
 
 /// Where a step stands.
@@ -113,6 +114,8 @@ pub enum Stopping {
     Error,
     /// A person cancelled.
     Cancelled,
+    /// A person gave it up.
+    Abandoned,
 }
 
 /// The first retry comes after a second, so that a blip costs little.
@@ -226,6 +229,11 @@ impl Job {
                 if let Some(state) = self.steps.get_mut(*step) {
                     state.attempt = *attempt;
                     state.generation = *generation;
+                    // A proof that is made anew, or a try after a crash, has its time from now on: the host's own
+                    // downtime is not held against a step.
+                    if state.status == Status::Done || matches!(state.status, Status::Running { .. }) {
+                        state.begun_at = None;
+                    }
                     state.begun_at.get_or_insert(at);
                     state.ended_at = None;
                 }
@@ -290,34 +298,29 @@ impl Job {
     fn decide(&mut self, decision: &Decision, at: Millis) {
         match decision {
             Decision::Retry { steps } => {
-                self.outcome = None;
-                self.ended_at = None;
-                self.stopping = None;
+                if self.outcome.is_some() {
+                    self.resynchronise();
+                }
                 for index in steps {
                     self.reopen(*index);
                 }
-                self.recount(at);
+                self.go_on(at);
             }
             Decision::Skip { step, .. } => {
                 let skip = self.frozen.graph.steps.get(*step).map(|step| step.kind.skip());
-                self.outcome = None;
-                self.ended_at = None;
-                if self.stopping == Some(Stopping::Error) {
-                    self.stopping = None;
-                }
                 if let Some(state) = self.steps.get_mut(*step) {
                     state.status = Status::Skipped {
                         goes_on: skip == Some(Skip::GoesOn),
                     };
                     state.ended_at = Some(at);
                 }
-                self.recount(at);
+                self.go_on(at);
             }
             // The proof itself arrives as the step's outcome, in the same commit.
             Decision::Attest { .. } => {}
             Decision::Cancel { .. } => self.stopping = Some(Stopping::Cancelled),
             Decision::Abandon { .. } => {
-                self.stopping = Some(Stopping::Cancelled);
+                self.stopping = Some(Stopping::Abandoned);
                 let outstanding: Vec<StepIndex> = self.running.iter().chain(&self.backoff).copied().collect();
                 for index in outstanding {
                     self.set(index, Status::NotRun, at);
@@ -326,23 +329,73 @@ impl Job {
         }
     }
 
+    /// A job that a person reopened, or helped past a step, goes on, unless another error still stops it.
+    fn go_on(&mut self, at: Millis) {
+        self.outcome = None;
+        self.ended_at = None;
+        let graph = Arc::clone(&self.frozen);
+        let stopped = self
+            .steps
+            .iter()
+            .zip(&graph.graph.steps)
+            .any(|(state, step)| state.status == Status::Failed && step.stops_job);
+        if self.stopping != Some(Stopping::Cancelled) || !stopped {
+            self.stopping = stopped.then_some(Stopping::Error);
+        }
+        self.recount(at);
+    }
+
+    /// Between the end of a planned failover and its reopening the sources may have run again. For machines that were
+    /// not created yet, what was done at the source is done again, so that still nothing is lost (F22).
+    fn resynchronise(&mut self) {
+        if self.frozen.operation != Operation::PlannedFailover {
+            return;
+        }
+        let frozen = Arc::clone(&self.frozen);
+        let created = |job: &Self, item: &String| {
+            job.steps_of(item)
+                .any(|(step, state)| step.kind == StepKind::Create && state.status == Status::Done)
+        };
+        for (index, step) in frozen.graph.steps.iter().enumerate() {
+            let at_source = matches!(
+                step.kind,
+                StepKind::Shutdown | StepKind::Hold | StepKind::Sync | StepKind::Process | StepKind::Choose
+            );
+            if !at_source || step.items.iter().any(|item| created(self, item)) {
+                continue;
+            }
+            if let Some(state) = self.steps.get_mut(index)
+                && state.status == Status::Done
+            {
+                state.renew();
+                state.generation += 1;
+            }
+        }
+    }
+
+    /// A step that needs a person, or failed, is tried again. Anything else is left alone: it may have moved on while
+    /// the person decided.
     fn reopen(&mut self, index: StepIndex) {
         let one_shot = self
             .frozen
             .graph
             .steps
             .get(index)
-            .is_some_and(|step| !step.effect.class.may_repeat());
+            .is_some_and(|step| step.effect.class == EffectClass::OneShot);
         let Some(state) = self.steps.get_mut(index) else { return };
         // The person has looked: what a one-shot effect did is known to them, so the next try is a new one.
-        let definite = state.failure.as_ref().is_some_and(|failure| failure.definite);
-        if state.attempt > 0 && (definite || one_shot) {
-            state.generation += 1;
+        let looked = one_shot && matches!(&state.status, Status::Stuck { code, .. } if code == crate::codes::IN_DOUBT);
+        match state.status {
+            Status::Stuck { .. } | Status::Failed => {
+                if looked || state.failure.as_ref().is_some_and(Failure::frees_key) {
+                    state.generation += 1;
+                }
+            }
+            // Its key is settled already; only the wait is cut short.
+            Status::Backoff { .. } => {}
+            _ => return,
         }
-        state.attempts_before = state.attempt;
-        state.begun_at = None;
-        state.ended_at = None;
-        state.status = Status::Pending;
+        state.renew();
     }
 
     /// Changes one status and tells the steps that wait for it.
@@ -400,7 +453,7 @@ impl Job {
         }
         let lost = wait == Wait::Success && after.is_lost();
         let next = match state.status {
-            Status::Pending if lost => Some(Status::NotRun),
+            Status::Pending | Status::Backoff { .. } if lost => Some(Status::NotRun),
             Status::Pending if milestone && state.waiting == 0 => Some(Status::Done),
             _ => None,
         };
@@ -523,12 +576,19 @@ impl StepState {
         }
     }
 
+    fn renew(&mut self) {
+        self.attempts_before = self.attempt;
+        self.begun_at = None;
+        self.ended_at = None;
+        self.status = Status::Pending;
+    }
+
     fn look(&self) -> View {
         match &self.status {
             Status::Done | Status::Skipped { goes_on: true } => View::Success,
             Status::Failed | Status::NotRun | Status::Skipped { goes_on: false } => View::Lost,
             Status::Stuck { .. } => View::Held,
-            Status::Pending if self.held > 0 => View::Held,
+            Status::Pending | Status::Backoff { .. } if self.held > 0 => View::Held,
             Status::Pending | Status::Running { .. } | Status::Backoff { .. } => View::Open,
         }
     }
@@ -551,7 +611,7 @@ impl StepState {
         if over || !(failure.retryable || doubt) {
             return Status::Failed;
         }
-        if failure.definite {
+        if failure.frees_key() {
             self.generation += 1;
         }
         let exponent = tried.saturating_sub(1).min(5);

@@ -152,6 +152,9 @@ pub struct Failure {
     pub retryable: bool,
     /// The effect certainly did not happen.
     pub definite: bool,
+    /// Nothing left this host: definite for this try, and no word about earlier ones under the same key.
+    #[serde(default)]
+    pub unsent: bool,
 }
 
 impl Failure {
@@ -162,7 +165,16 @@ impl Failure {
             message: message.into(),
             retryable: false,
             definite: true,
+            unsent: true,
         }
+    }
+}
+
+impl Failure {
+    /// The far side said that nothing happened under the key, in this try or an earlier one: only then may the next
+    /// try have a new key.
+    pub fn frees_key(&self) -> bool {
+        self.definite && !self.unsent
     }
 }
 

@@ -231,6 +231,7 @@ impl World {
                 message: "x".into(),
                 retryable,
                 definite,
+                unsent: false,
             },
         };
         let result = match fate {

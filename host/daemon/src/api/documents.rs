@@ -46,7 +46,9 @@ pub(super) async fn put_inventory(
     Query(apply): Query<Apply>,
     text: String,
 ) -> Result<Json<DocumentView>, Refusal> {
-    Ok(Json(apply_inventory(&shared.engine, text, apply.check).await?))
+    // A task of its own, so that memory follows the commit even if the client goes away between the two.
+    let applied = tokio::spawn(async move { apply_inventory(&shared.engine, text, apply.check).await });
+    Ok(Json(applied.await.map_err(|error| Refusal::internal(&error))??))
 }
 
 /// All plans.
@@ -68,7 +70,9 @@ pub(super) async fn put_plan(
     Query(apply): Query<Apply>,
     text: String,
 ) -> Result<Json<DocumentView>, Refusal> {
-    Ok(Json(apply_plan(&shared.engine, text, apply.check).await?))
+    // A task of its own, so that memory follows the commit even if the client goes away between the two.
+    let applied = tokio::spawn(async move { apply_plan(&shared.engine, text, apply.check).await });
+    Ok(Json(applied.await.map_err(|error| Refusal::internal(&error))??))
 }
 
 /// One plan, with its text.

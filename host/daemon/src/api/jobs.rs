@@ -6,10 +6,9 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use landfall_recovery::codes;
 use landfall_recovery::freeze::sha256_hex;
 use landfall_recovery::job::Job;
-use landfall_store::{JobSummary, Space};
+use landfall_store::JobSummary;
 use serde::Deserialize;
 
 use super::wire::{DecisionRequest, JobRequest, JobView, Page, Problem};
@@ -17,7 +16,7 @@ use super::{Shared, who};
 use crate::decisions::{decide as take, load};
 use crate::engine::Engine;
 use crate::problem::Refusal;
-use crate::start::{Answered, Once, Started, sends, start};
+use crate::start::{Once, Started, sends, start};
 use crate::views;
 
 /// A longer key is no key but data.
@@ -41,20 +40,18 @@ pub(super) async fn create(
         .map_err(|error| Refusal::bad_request(format!("the body is not a job request: {error}")))?;
     let engine = &shared.engine;
     let once = once(&headers, &body)?;
-    if let Some(once) = &once
-        && let Some(answered) = engine.store.reader().get::<Answered>(Space::Request, &once.key)?
-    {
-        if answered.fingerprint != once.fingerprint {
-            let what = format!("the key was used for another request, answered by job {}", answered.job);
-            return Err(Refusal::refused(codes::SAME_REQUEST, what));
-        }
-        return Ok(accepted(view(engine, &answered.job, true)?));
-    }
-    match start(engine, request, &who(&headers), once).await? {
+    let (engine, who) = (Arc::clone(engine), who(&headers));
+    // A task of its own: a client that goes away in the middle must not leave a durable job that nobody runs.
+    let started = tokio::spawn({
+        let engine = Arc::clone(&engine);
+        async move { start(&engine, request, &who, once).await }
+    });
+    match started.await.map_err(|error| Refusal::internal(&error))?? {
         Started::Job(handle) => {
             let id = handle.job().frozen.job.clone();
-            Ok(accepted(view(engine, &id, true)?))
+            Ok(accepted(view(&engine, &id, true)?))
         }
+        Started::Before(id) => Ok(accepted(view(&engine, &id, true)?)),
         Started::Dry(job) => Ok(Json(dry(&job)).into_response()),
     }
 }
@@ -178,6 +175,8 @@ pub(super) async fn decide(
         serde_json::from_slice(&body)
             .map_err(|error| Refusal::bad_request(format!("the body is not a decision: {error}")))?
     };
-    take(&shared.engine, &id, &decision, &request, &who(&headers)).await?;
+    let (engine, who, job) = (Arc::clone(&shared.engine), who(&headers), id.clone());
+    let taken = tokio::spawn(async move { take(&engine, &job, &decision, &request, &who).await.map(|_| ()) });
+    taken.await.map_err(|error| Refusal::internal(&error))??;
     Ok(Json(view(&shared.engine, &id, true)?))
 }

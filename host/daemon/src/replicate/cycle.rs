@@ -1,6 +1,6 @@
 //! One cycle: snapshot, changes, slices, receipt, point.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_recovery::codes;
@@ -40,6 +40,8 @@ pub(super) async fn run(
     yields: bool,
 ) -> Result<u64, CycleError> {
     let open: Option<Cycle> = engine.store.reader().get(Space::Cycle, unit)?;
+    // A cycle that was cut off is gone on with, unless its members are others now: then it has no meaning any more.
+    let open = open.filter(|cycle| cycle.members.keys().collect::<BTreeSet<_>>() == members.iter().collect());
     let cycle = match open {
         Some(cycle) => cycle,
         None => begin(engine, unit, members, due).await?,
@@ -59,7 +61,12 @@ pub(super) async fn run(
         target: engine.adapter(&target).await?,
         yields,
     };
-    run.cycle(cycle).await
+    let number = cycle.number;
+    let result = run.cycle(cycle).await;
+    if let Err(CycleError::Failure(failure)) = &result {
+        run.after_failure(number, failure).await?;
+    }
+    result
 }
 
 fn sites(engine: &Engine, members: &[String]) -> Option<(String, String)> {
@@ -73,9 +80,18 @@ async fn begin(engine: &Arc<Engine>, unit: &str, members: &[String], due: Due) -
     let cycle = {
         let world = engine.world();
         let progress = |name: &String| world.progress.get(name).cloned().unwrap_or_default();
-        let number = members.iter().map(|name| progress(name).cycle).max().unwrap_or(0) + 1;
+        // From the clock, so that no number comes twice for a unit whose members changed.
+        let number = members
+            .iter()
+            .map(|name| progress(name).cycle + 1)
+            .max()
+            .unwrap_or(0)
+            .max(clock::now());
         let member = |name: &String| {
-            let since = progress(name).received.map(|mark| mark.mark);
+            let since = progress(name)
+                .received
+                .filter(|_| !progress(name).resync)
+                .map(|mark| mark.mark);
             (
                 name.clone(),
                 Member {
@@ -86,6 +102,7 @@ async fn begin(engine: &Arc<Engine>, unit: &str, members: &[String], due: Due) -
         };
         Cycle {
             number,
+            generation: 0,
             group_mark: format!("{unit}#{number}"),
             consistency: due.consistency,
             grouped: unit.starts_with("group:"),
@@ -141,6 +158,43 @@ impl Run<'_> {
         Ok(bytes)
     }
 
+    /// A definite failure frees the key, and the next try has a new one. What the far side refuses for good is given up:
+    /// the next cycle begins anew, without quiescing if that was asked for, and with everything if the marks are gone.
+    async fn after_failure(&self, number: u64, failure: &Failure) -> Result<(), CycleError> {
+        let open: Option<Cycle> = self.engine.store.reader().get(Space::Cycle, self.unit)?;
+        let Some(mut cycle) = open.filter(|cycle| cycle.number == number && failure.frees_key()) else {
+            return Ok(());
+        };
+        cycle.generation += 1;
+        let snapshotted = cycle.members.values().all(|member| member.mark.is_some());
+        let mut batch = Batch::new();
+        let mut changed = BTreeMap::new();
+        if !snapshotted && cycle.consistency == Consistency::App {
+            tracing::warn!(unit = %self.unit, %failure, "the source did not quiesce; a crash-consistent cycle follows");
+            cycle.consistency = Consistency::Crash;
+            cycle.host_time_ms = clock::now();
+            batch.put(Space::Cycle, self.unit, &cycle)?;
+        } else if snapshotted && !failure.retryable {
+            batch.remove(Space::Cycle, self.unit);
+            for name in cycle
+                .members
+                .iter()
+                .filter(|(_, member)| !member.received)
+                .map(|(name, _)| name)
+            {
+                let mut progress = self.progress(name);
+                progress.resync = true;
+                batch.put(Space::Progress, name, &progress)?;
+                changed.insert(name.clone(), progress);
+            }
+        } else {
+            batch.put(Space::Cycle, self.unit, &cycle)?;
+        }
+        self.engine.commit(batch).await?;
+        self.engine.world_mut().progress.extend(changed);
+        Ok(())
+    }
+
     async fn snapshot(&self, cycle: &mut Cycle) -> Result<(), CycleError> {
         let members = cycle
             .members
@@ -188,12 +242,15 @@ impl Run<'_> {
                 .source
                 .changes(machine.clone(), member.since.clone(), mark.clone(), cursor)
                 .await?;
-            let total: u64 = page.extents.iter().map(|extent| extent.bytes).sum();
+            let total: u64 = page
+                .extents
+                .iter()
+                .fold(0, |sum: u64, extent| sum.saturating_add(extent.bytes));
             for slice in page
                 .extents
                 .iter()
                 .flat_map(slices)
-                .filter(|slice| slice.offset + slice.bytes > member.sent_to)
+                .filter(|slice| slice.offset.saturating_add(slice.bytes) > member.sent_to)
             {
                 self.make_way(cycle)?;
                 self.slice(cycle, (name, &machine, &replica, &mark), slice).await?;
@@ -290,6 +347,7 @@ impl Run<'_> {
         progress.received = Some(mark);
         progress.bytes_sent += moved;
         progress.transfer = None;
+        progress.resync = false;
         if let Some(member) = cycle.members.get_mut(name) {
             member.received = true;
         }
@@ -375,6 +433,7 @@ impl Run<'_> {
                                 message: why,
                                 retryable: true,
                                 definite: false,
+                                unsent: false,
                             };
                             return Err(failure.into());
                         }
@@ -393,7 +452,10 @@ impl Run<'_> {
             job: None,
             step: format!("cycle/{}/{}/{step}", self.unit, cycle.number),
             attempt: 1,
-            key: format!("{}/cycle/{}/{}/{step}", identity.installation, self.unit, cycle.number),
+            key: format!(
+                "{}/cycle/{}/{}/{step}/{}",
+                identity.installation, self.unit, cycle.number, cycle.generation
+            ),
             remaining_ms: 0,
             ext: Vec::new(),
         }
@@ -425,7 +487,7 @@ fn slices(extent: &Extent) -> impl Iterator<Item = Extent> + use<> {
     (0..bytes.div_ceil(SLICE)).map(move |index| {
         let start = index * SLICE;
         Extent {
-            offset: offset + start,
+            offset: offset.saturating_add(start),
             bytes: SLICE.min(bytes - start),
         }
     })

@@ -14,7 +14,7 @@ use crate::runner::Note;
 pub(super) async fn run(task: &Task, name: &str, context: Context, begin: Begin) -> Report {
     let runbook = match runbook(task, name).await {
         Ok(runbook) => runbook,
-        Err(failure) => return Report::Failed(failure),
+        Err(failure) => return Report::Failed(super::operation::unbound(failure, &begin)),
     };
     match begin {
         Begin::Send => call(task, &runbook, context, None).await,

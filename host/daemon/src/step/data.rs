@@ -28,6 +28,7 @@ pub(super) async fn seed(task: &Task, item: &str) -> Report {
             message: format!("`{item}` has no recovery point yet"),
             retryable: true,
             definite: true,
+            unsent: true,
         });
     }
     outcome(result)

@@ -17,7 +17,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(500);
 pub(super) async fn run(task: &Task, site: &str, operation: Operation, begin: Begin) -> Report {
     let adapter = match adapter(task, site).await {
         Ok(adapter) => adapter,
-        Err(failure) => return Report::Failed(failure),
+        Err(failure) => return Report::Failed(unbound(failure, &begin)),
     };
     match begin {
         Begin::Send => match adapter.submit(task.call(), operation).await {
@@ -27,6 +27,12 @@ pub(super) async fn run(task: &Task, site: &str, operation: Operation, begin: Be
         Begin::Probe => probe(task, &adapter, operation).await,
         Begin::Attach { handle, after_ms } => watch(task, &adapter, handle, after_ms).await,
     }
+}
+
+/// The plugin cannot be called. If an effect may be under way already, that says nothing about it.
+pub(super) fn unbound(failure: Failure, begin: &Begin) -> Failure {
+    let definite = failure.definite && matches!(begin, Begin::Send);
+    Failure { definite, ..failure }
 }
 
 /// The adapter that the job is pinned to for a site.

@@ -160,7 +160,10 @@ fn describe(
 fn rpo_ms(task: &Task, item: &str, point: &RecoveryPoint) -> Option<u64> {
     let world = task.engine.world();
     let mark = world.progress.get(item)?.received.as_ref()?;
-    let host_time = (point.source_time_ms + mark.host_time_ms).checked_sub(mark.source_time_ms)?;
+    let host_time = point
+        .source_time_ms
+        .checked_add(mark.host_time_ms)?
+        .checked_sub(mark.source_time_ms)?;
     Some(task.frozen.requested_at.saturating_sub(host_time))
 }
 
@@ -236,6 +239,10 @@ pub(crate) fn proved(proof: &FenceProof, observed_at: u64) -> Report {
 }
 
 pub(super) async fn isolation(task: &Task, site: &str, networks: &[String]) -> Report {
+    if networks.is_empty() {
+        let what = "the machine is mapped to no network, so nothing proves where it would be attached";
+        return Report::Failed(Failure::definite(codes::NOT_ISOLATED, what));
+    }
     let observed_at = clock::now();
     let mut proof = IsolationProof {
         site: site.to_owned(),

@@ -50,6 +50,11 @@ impl<'de> Deserialize<'de> for Span {
         let signed: jiff::SignedDuration = text
             .parse()
             .map_err(|_| serde::de::Error::custom(format!("`{text}` is not a span of time; write 30s, 5m or 24h")))?;
+        if signed.is_zero() {
+            return Err(serde::de::Error::custom(format!(
+                "`{text}` is no time at all; write 30s, 5m or 24h"
+            )));
+        }
         Duration::try_from(signed)
             .map(Self)
             .map_err(|_| serde::de::Error::custom(format!("`{text}` is negative")))

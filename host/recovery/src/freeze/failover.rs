@@ -54,7 +54,8 @@ impl<'a> Failover<'a> {
         self.checks();
         let checked = self.barrier("checked", self.check.values().copied().collect());
         let mut here = self.actions(&Position::Before(None), checked);
-        if self.kind != FailoverKind::Test && plan.shutdown {
+        // A planned failover loses nothing (F22), and a source that runs goes on writing: it is always shut down.
+        if self.kind == FailoverKind::Planned || (self.kind == FailoverKind::Unplanned && plan.shutdown) {
             here = self.shut_down(here);
         }
         here = self.points(here);
@@ -176,7 +177,10 @@ impl<'a> Failover<'a> {
             };
             let target = first.item.target_site.as_str();
             let mut before = vec![self.edge(here)];
-            before.extend(unit.iter().flat_map(|item| self.needs_check(item)));
+            // In a disaster one member's trouble is not the others'.
+            if self.stops_job {
+                before.extend(unit.iter().flat_map(|item| self.needs_check(item)));
+            }
             if planned {
                 let sync = self.unit_step("sync", &name, &unit, StepKind::Sync, Some(target), before, TRANSFER);
                 before = vec![needs(sync)];
@@ -185,10 +189,12 @@ impl<'a> Failover<'a> {
                 before = unit
                     .iter()
                     .map(|item| {
+                        let mut after = before.clone();
+                        after.extend(self.needs_check(item));
                         let row = Row {
                             stage: Stage::Failover,
                             group: None,
-                            after: before.clone(),
+                            after,
                             patience: WORK,
                         };
                         let process = self.item_step("process", item, StepKind::Process, Some(target), row);
@@ -253,6 +259,7 @@ impl<'a> Failover<'a> {
         };
 
         let mut before: Vec<Edge> = self.choose.get(name).copied().map(needs).into_iter().collect();
+        before.extend(self.needs_check(name));
         before.push(self.edge(here));
         if !test && item.state.target_machine.is_some() {
             let discard = self.item_step("discard", name, StepKind::Delete, Some(target), row(before, WORK));
