@@ -20,5 +20,5 @@ const OPTIMISED: [&str; 6] = [
 pub(crate) fn run() -> Result<()> {
     build::plugins()?;
     let bench = build::program("landfall-bench", &OPTIMISED)?;
-    check(&mut Command::new(built.landfall.with_file_name("landfall-bench")))
+    check(&mut Command::new(bench))
 }
