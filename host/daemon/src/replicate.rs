@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use landfall_recovery::codes;
+use landfall_recovery::consequence::chosen;
 use landfall_recovery::cycle::{Due, due, next_cycle_at};
 use landfall_recovery::item::Phase;
 use landfall_recovery::operations::Operation;
@@ -224,6 +225,36 @@ fn wanted(state: &landfall_recovery::item::ItemState) -> bool {
     })
 }
 
+/// A test failover has not chosen its points yet: a cycle that began now could give the members of a group points of
+/// different barriers. One that is under way ends first, and nothing waits longer than the choice.
+fn before_choice(engine: &Engine, items: &[String]) -> bool {
+    let jobs: Vec<(String, String)> = {
+        let world = engine.world();
+        let testing = |name: &String| {
+            let operation = world.items.get(name)?.operation.as_ref()?;
+            let waits = operation.trouble.is_none() && operation.operation == Operation::Test;
+            waits.then(|| (operation.job.clone(), name.clone()))
+        };
+        items.iter().filter_map(testing).collect()
+    };
+    jobs.iter().any(|(job, item)| {
+        let handle = engine.jobs().get(job).cloned();
+        handle.is_some_and(|handle| {
+            let job = handle.job();
+            job.stuck().next().is_none() && chosen(&job, item).is_none()
+        })
+    })
+}
+
+/// Waits until no cycle of the item's unit runs, and keeps the next from starting.
+pub(crate) async fn hold_unit(engine: &Engine, item: &str) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+    let unit = {
+        let world = engine.world();
+        unit_of(&world.inventory, world.inventory.items.get(item)?)
+    };
+    Some(engine.units.get(&unit).lock_owned().await)
+}
+
 pub(crate) fn is_wanted(engine: &Engine, items: &[String]) -> bool {
     let world = engine.world();
     items.iter().any(|name| world.items.get(name).is_some_and(wanted))
@@ -233,7 +264,7 @@ pub(crate) fn is_wanted(engine: &Engine, items: &[String]) -> bool {
 async fn cycle_turn(engine: &Arc<Engine>, planned: &Planned) -> bool {
     let unit = engine.units.get(&planned.unit);
     let _held = unit.lock().await;
-    if is_wanted(engine, &planned.members) {
+    if is_wanted(engine, &planned.members) || before_choice(engine, &planned.members) {
         return true;
     }
     let result = match points::autonomous(engine, &planned.members).await {

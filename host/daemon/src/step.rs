@@ -15,12 +15,14 @@ use landfall_recovery::codes;
 use landfall_recovery::executor::stale_proof;
 use landfall_recovery::graph::{Step, StepIndex, StepKind};
 use landfall_recovery::job::Job;
+use landfall_recovery::operations::Operation;
 use landfall_recovery::words::{Failure, Millis, Pairs};
 use landfall_runtime::contract::types::Call;
 use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::engine::{Catalogue, Engine};
+use crate::replicate::hold_unit;
 use crate::runner::{Message, Note};
 
 pub(crate) use action::runbook_key;
@@ -215,7 +217,16 @@ fn forget_points(task: &Task, report: Report) -> Report {
 
 async fn carry_out(task: &Task, arguments: Arguments, begin: Begin) -> Report {
     match arguments {
-        Arguments::Operation { site, operation } => operation::run(task, &site, *operation, begin).await,
+        Arguments::Operation { site, operation } => {
+            // In a test replication goes on, but not between processing and the points of one group.
+            let test = task.frozen.operation == Operation::Test && task.step().kind == StepKind::Process;
+            let item = task.step().items.first().filter(|_| test);
+            let _held = match item {
+                Some(item) => hold_unit(&task.engine, item).await,
+                None => None,
+            };
+            operation::run(task, &site, *operation, begin).await
+        }
         Arguments::Action { runbook, context } => action::run(task, &runbook, *context, begin).await,
         Arguments::Check { item } => read::check(task, &item).await,
         Arguments::Choose { items } => read::choose(task, &items).await,

@@ -264,7 +264,10 @@ async fn wait_for(file: &Path) -> Result<String> {
 
 fn config(lab: &str, plugins: &Path) -> String {
     let port = lab.rsplit(':').next().unwrap_or_default();
-    let mut text = format!("listen = \"127.0.0.1:0\"\ndata = \"data\"\nplugins = {plugins:?}\n");
+    let mut text = format!(
+        "listen = \"127.0.0.1:0\"\ndata = \"data\"\nplugins = \"{}\"\n",
+        plugins.display()
+    );
     for (name, site) in [("north", "a"), ("south", "b")] {
         // Writing to a string cannot fail.
         let _ = write!(

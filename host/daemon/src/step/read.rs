@@ -219,7 +219,7 @@ pub(super) async fn fence(task: &Task, site: &str, machine: &str) -> Report {
     }
     let ways = format!(
         "make sure that it is off, then `landfall job retry {job} {id}` to look again, or \
-         `landfall job attest {job} {id} --why REASON` to vouch for it"
+         `landfall job attest {job} {id} --reason WHY` to vouch for it"
     );
     Report::Stuck {
         code: codes::NOT_FENCED,
