@@ -155,6 +155,7 @@ fn job_item(job: &Job, item: &str) -> JobItemView {
         point_known_after: choose
             .filter(|_| point.is_none())
             .map(|step| format!("known after {}", step.id)),
+        newest_received_ms: None,
         point_reason: outputs.and_then(|outputs| outputs.get(&format!("reason/{item}")).cloned()),
         rpo_ms: point.as_ref().and_then(|point| point.rpo_ms),
         rto_ms,

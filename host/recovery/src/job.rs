@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use crate::event::{Decision, Event, Outcome, Record, StepResult};
 use crate::freeze::Frozen;
-use crate::graph::{Graph, Skip, Step, StepIndex, StepKind, Wait};
-use crate::operations::Operation;
+use crate::graph::{Graph, Skip, Step, StepIndex, Wait};
 use crate::words::{EffectClass, Failure, Millis, Pairs};
 
 /// Where a step stands.
@@ -298,9 +297,6 @@ impl Job {
     fn decide(&mut self, decision: &Decision, at: Millis) {
         match decision {
             Decision::Retry { steps } => {
-                if self.outcome.is_some() {
-                    self.resynchronise();
-                }
                 for index in steps {
                     self.reopen(*index);
                 }
@@ -343,34 +339,6 @@ impl Job {
             self.stopping = stopped.then_some(Stopping::Error);
         }
         self.recount(at);
-    }
-
-    /// Between the end of a planned failover and its reopening the sources may have run again. For machines that were
-    /// not created yet, what was done at the source is done again, so that still nothing is lost (F22).
-    fn resynchronise(&mut self) {
-        if self.frozen.operation != Operation::PlannedFailover {
-            return;
-        }
-        let frozen = Arc::clone(&self.frozen);
-        let created = |job: &Self, item: &String| {
-            job.steps_of(item)
-                .any(|(step, state)| step.kind == StepKind::Create && state.status == Status::Done)
-        };
-        for (index, step) in frozen.graph.steps.iter().enumerate() {
-            let at_source = matches!(
-                step.kind,
-                StepKind::Shutdown | StepKind::Hold | StepKind::Sync | StepKind::Process | StepKind::Choose
-            );
-            if !at_source || step.items.iter().any(|item| created(self, item)) {
-                continue;
-            }
-            if let Some(state) = self.steps.get_mut(index)
-                && state.status == Status::Done
-            {
-                state.renew();
-                state.generation += 1;
-            }
-        }
     }
 
     /// A step that needs a person, or failed, is tried again. Anything else is left alone: it may have moved on while

@@ -110,11 +110,11 @@ mod tests {
     #[test]
     fn a_name_must_not_lead_to_this_host() {
         let here = ["127.0.0.1:0".parse().unwrap()];
-        assert!(check("vcenter.example", &here).is_err());
+        assert!(check("manager.example", &here).is_err());
         assert!(check("localhost", &here).is_ok());
         assert!(
             check(
-                "vcenter.example",
+                "manager.example",
                 &["10.1.2.3:0".parse().unwrap(), "169.254.169.254:0".parse().unwrap()]
             )
             .is_err()

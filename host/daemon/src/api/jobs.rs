@@ -52,7 +52,7 @@ pub(super) async fn create(
             Ok(accepted(view(&engine, &id, true)?))
         }
         Started::Before(id) => Ok(accepted(view(&engine, &id, true)?)),
-        Started::Dry(job) => Ok(Json(dry(&job)).into_response()),
+        Started::Dry(job) => Ok(Json(with_received(&engine, dry(&job))).into_response()),
     }
 }
 
@@ -90,10 +90,25 @@ pub(super) fn view(engine: &Arc<Engine>, id: &str, steps: bool) -> Result<JobVie
     let running = engine.jobs().get(id).cloned();
     if let Some(handle) = running {
         let (job, notes) = (handle.job(), handle.notes());
-        return Ok(views::job(&job, &hash(&job), &notes, steps));
+        let view = views::job(&job, &hash(&job), &notes, steps);
+        drop((job, notes));
+        return Ok(with_received(engine, view));
     }
     let job = load(engine, id)?;
     Ok(views::job(&job, &hash(&job), &std::collections::HashMap::new(), steps))
+}
+
+/// How new the data is that `latest` will go to, while the point is not chosen (F11).
+fn with_received(engine: &Engine, mut view: JobView) -> JobView {
+    let world = engine.world();
+    for item in view.items.iter_mut().filter(|item| item.point_known_after.is_some()) {
+        let received = world
+            .progress
+            .get(&item.item)
+            .and_then(|progress| progress.received.as_ref());
+        item.newest_received_ms = received.map(|mark| mark.source_time_ms);
+    }
+    view
 }
 
 fn hash(job: &Job) -> String {

@@ -110,6 +110,9 @@ pub struct JobItemView {
     /// `known after STEP` while the point is not chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub point_known_after: Option<String>,
+    /// Until then: the time at the source of the newest data that the target has received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_received_ms: Option<u64>,
     /// Why the policy chose it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub point_reason: Option<String>,
