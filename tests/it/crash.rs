@@ -103,6 +103,92 @@ fn x02_a_daemon_killed_in_a_named_step_takes_it_up_again() {
 }
 
 #[test]
+fn x02_every_operation_survives_a_kill() {
+    let mut world = World::start();
+    let mut dice = Dice::seeded();
+    let items = ["db", "web"];
+    world.lab.furnish(&items);
+    world.apply("inventory", &Inventory::of(&items).text());
+    world.apply("plan", &plan(&items, &[]));
+    for operation in [
+        "prepare-replica",
+        "write",
+        "create-machine",
+        "stop",
+        "delete-machine",
+        "delete-points",
+    ] {
+        world.lab.latency(operation, 200, 400);
+    }
+    for operation in ["protect", "test", "cleanup", "unplanned-failover", "commit"] {
+        let job = world.launch(operation, &json!({}));
+        thread::sleep(Duration::from_millis(dice.below(500)));
+        world.restart_daemon();
+        let job = world.rest(&job.id);
+        assert_eq!(
+            job.status,
+            "succeeded",
+            "{operation}: {:?} {:#?}",
+            job.reason,
+            troubles(&job)
+        );
+    }
+    assert_eq!(world.item("web").phase, "committed");
+    world.lab.assert_sound();
+}
+
+#[test]
+fn x02_a_job_that_waits_for_a_person_still_waits_after_a_kill() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    world.lab.fail("shutdown", "vm-db");
+    let job = world.run("unplanned-failover", &json!({}));
+    assert_eq!(job.steps_in("stuck"), ["fence/db"]);
+    let before = world.lab.now();
+    world.restart_daemon();
+    let again = world.rest(&job.id);
+    assert_eq!(
+        (again.status.as_str(), again.steps_in("stuck")),
+        ("stuck", vec!["fence/db"])
+    );
+    assert_eq!(again.step("fence/db").message, job.step("fence/db").message);
+    let done = |world: &World| {
+        world
+            .lab
+            .ledger()
+            .iter()
+            .filter(|line| line.seq > before && line.job.is_some())
+            .count()
+    };
+    assert_eq!(done(&world), 0, "the restart had effects");
+    let off = json!({"on": false});
+    let _: serde_json::Value = world
+        .lab
+        .api
+        .patch(&format!("control/machines/{HOME}/vm-db"), &off)
+        .ok();
+    world.cli(&["job", "retry", &job.id, "fence/db"]).code(3);
+    assert!(
+        world
+            .lab
+            .is_on(AWAY, world.job(&job.id).item("db").machine.as_ref().unwrap())
+    );
+    world.lab.assert_sound();
+}
+
+#[test]
+fn jobs_on_different_machines_run_side_by_side() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    world.lab.latency("create-machine", 1_000, 1_000);
+    let jobs = ITEMS.map(|item| world.launch("planned-failover", &json!({"items": [item], "confirm": item})));
+    let ended = jobs.each_ref().map(|job| world.rest(&job.id));
+    assert!(ended.iter().all(|job| job.status == "succeeded"));
+    let last_begun = ended.iter().map(|job| job.requested_at).max();
+    let first_ended = ended.iter().filter_map(|job| job.ended_at).min();
+    assert!(last_begun < first_ended, "they ran one after the other");
+    world.lab.assert_sound();
+}
+
+#[test]
 fn x02_replication_goes_on_after_a_kill() {
     let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
     world.lab.latency("write", 100, 200);
