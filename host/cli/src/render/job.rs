@@ -127,8 +127,10 @@ pub(crate) fn summary(job: &JobView) -> String {
 fn point_time(item: &JobItemView) -> String {
     match (&item.point, &item.point_known_after) {
         (Some(point), _) => time(point.source_time_ms),
-        (None, Some(step)) if step.starts_with("known after") => step.clone(),
-        (None, Some(step)) => format!("known after {step}"),
+        (None, Some(known)) => match item.newest_received_ms {
+            Some(received) => format!("{known}; received up to {}", time(received)),
+            None => known.clone(),
+        },
         (None, None) => NONE.to_owned(),
     }
 }

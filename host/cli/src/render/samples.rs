@@ -209,7 +209,7 @@ pub(crate) fn dry_run() -> JobView {
         step("start/hr-db-1", "pending", &["create/hr-db-1", "a", "b", "c", "d"]),
     ];
     let item = JobItemView {
-        point_known_after: Some("choose/hr-db-1".to_owned()),
+        point_known_after: Some("known after choose/hr-db-1".to_owned()),
         ..job_item("hr-db-1", "pending")
     };
     let mut job = job("dry-run", vec![item], steps);
