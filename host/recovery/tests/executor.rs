@@ -480,3 +480,109 @@ fn the_simulation_is_the_executor_in_virtual_time() {
     };
     assert_eq!(makespan_ms(&frozen, &one_at_a_time, only_starts), 4_000);
 }
+
+#[test]
+fn a_try_that_never_left_the_host_keeps_the_key_of_the_one_that_did() {
+    let frozen = frozen(Operation::PlannedFailover, EffectClass::Keyed);
+    let shutdown = frozen.graph.find("shutdown/web-1").unwrap();
+    let mut job = Job::new(Arc::clone(&frozen), 0);
+    let mut fail = |job: &mut Job, attempt: u32, definite: bool, unsent: bool| {
+        let generation = job.steps[shutdown].generation;
+        let key = job.key(shutdown, generation);
+        let class = EffectClass::Keyed;
+        job.apply(
+            0,
+            &Event::Intent {
+                step: shutdown,
+                attempt,
+                generation,
+                key,
+                class,
+                arguments: String::new(),
+            },
+        );
+        let failure = Failure {
+            code: "x".into(),
+            message: "x".into(),
+            retryable: true,
+            definite,
+            unsent,
+        };
+        job.apply(
+            0,
+            &Event::Outcome {
+                step: shutdown,
+                result: StepResult::Failed { failure },
+            },
+        );
+        job.steps[shutdown].generation
+    };
+    assert_eq!(
+        fail(&mut job, 1, false, false),
+        0,
+        "the answer was lost: it may have happened"
+    );
+    assert_eq!(
+        fail(&mut job, 2, true, true),
+        0,
+        "refused before it was sent: no word about the first try"
+    );
+    assert_eq!(
+        fail(&mut job, 3, true, false),
+        1,
+        "the far side said that nothing happened under this key"
+    );
+}
+
+#[test]
+fn abandoning_is_final_and_cancelling_is_not() {
+    let ended = |decision: Decision| {
+        let frozen = frozen(Operation::UnplannedFailover, EffectClass::Keyed);
+        let mut world = World::new(frozen);
+        world.turn();
+        world.record(Event::Operator {
+            who: "me".into(),
+            decision,
+        });
+        for n in 0..50 {
+            if world.turn() {
+                break;
+            }
+            world.end_one(n, Fate::Works);
+        }
+        world.job.outcome.map(|(outcome, _)| outcome)
+    };
+    assert_eq!(
+        ended(Decision::Abandon { reason: "no".into() }),
+        Some(Outcome::Abandoned)
+    );
+    assert_eq!(
+        ended(Decision::Cancel { reason: "no".into() }),
+        Some(Outcome::Cancelled)
+    );
+}
+
+#[test]
+fn f18_one_members_failed_check_does_not_take_its_group_along() {
+    let frozen = frozen(Operation::UnplannedFailover, EffectClass::Keyed);
+    let check = frozen.graph.find("check/db").unwrap();
+    let mut world = World::new(Arc::clone(&frozen));
+    for _ in 0..500 {
+        if world.turn() {
+            break;
+        }
+        let position = world.under_way.iter().position(|step| *step == check);
+        world.end_one(
+            position.unwrap_or(0),
+            if position.is_some() {
+                Fate::FailsForGood
+            } else {
+                Fate::Works
+            },
+        );
+    }
+    let status = |id: &str| &world.job.steps[frozen.graph.find(id).unwrap()].status;
+    assert_eq!(status("create/db"), &Status::NotRun);
+    assert_eq!(status("start/app"), &Status::Done);
+    assert!(matches!(world.job.outcome, Some((Outcome::CompletedWithErrors, _))));
+}
