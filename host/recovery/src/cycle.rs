@@ -41,6 +41,9 @@ pub struct Progress {
     /// The source no longer knows the mark: the next cycle sends everything.
     #[serde(default)]
     pub resync: bool,
+    /// Marks that the source could not forget yet.
+    #[serde(default)]
+    pub unreleased: Vec<String>,
     /// Why the last cycle failed, and when.
     pub error: Option<(String, Millis)>,
 }

@@ -486,7 +486,7 @@ fn a_try_that_never_left_the_host_keeps_the_key_of_the_one_that_did() {
     let frozen = frozen(Operation::PlannedFailover, EffectClass::Keyed);
     let shutdown = frozen.graph.find("shutdown/web-1").unwrap();
     let mut job = Job::new(Arc::clone(&frozen), 0);
-    let mut fail = |job: &mut Job, attempt: u32, definite: bool, unsent: bool| {
+    let fail = |job: &mut Job, attempt: u32, definite: bool, unsent: bool| {
         let generation = job.steps[shutdown].generation;
         let key = job.key(shutdown, generation);
         let class = EffectClass::Keyed;

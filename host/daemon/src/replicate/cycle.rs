@@ -360,21 +360,28 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Marks that no later cycle starts from. If the source cannot forget them now, it is asked with the next cycle.
+    /// Marks that no later cycle starts from. What the source cannot forget now, it is asked to with the next cycle.
     async fn release(&self, cycle: &Cycle) {
         for (name, member) in &cycle.members {
-            let (Some(since), Ok(machine)) = (&member.since, self.machine(name)) else {
+            let mut marks = self.progress(name).unreleased;
+            marks.extend(member.since.clone());
+            let Ok(machine) = self.machine(name) else { continue };
+            if marks.is_empty() {
                 continue;
-            };
+            }
             let operation = Operation::Release(Release {
                 machine,
-                marks: vec![since.clone()],
+                marks: marks.clone(),
             });
-            if let Err(error) = self
+            let released = self
                 .effect(&self.source, cycle, &format!("release/{name}"), operation)
-                .await
-            {
-                tracing::debug!(item = %name, failure = %error.into_failure(), "an old mark was not released");
+                .await;
+            if let Err(error) = &released {
+                tracing::debug!(item = %name, ?error, "old marks were not released");
+            }
+            // Written with the end of the cycle.
+            if let Some(progress) = self.engine.world_mut().progress.get_mut(name) {
+                progress.unreleased = if released.is_ok() { Vec::new() } else { marks };
             }
         }
     }

@@ -144,6 +144,10 @@ async fn retain_item(engine: &Arc<Engine>, name: &str) -> Result<(), CycleError>
     let Some(newest) = points.first().filter(|_| !doomed.is_empty()) else {
         return Ok(());
     };
+    // While the policy thought, a job may have begun that goes to one of them.
+    if engine.item(name).is_none_or(|(_, state)| state.holder().is_some()) {
+        return Ok(());
+    }
     let target = engine.adapter(&item.target_site).await?;
     let identity = engine.store.identity();
     let call = Call {

@@ -21,7 +21,7 @@ pub struct Plan {
     pub description: String,
     /// Which point, unless the request says otherwise.
     pub point: PointChoice,
-    /// Shut down sources before a failover (F15).
+    /// Shut down sources before an unplanned failover (F15).
     pub shutdown: bool,
     /// Used in a test failover instead of each item's test network.
     pub test_network: Option<String>,
@@ -135,7 +135,7 @@ pub(super) struct Document {
     /// Which recovery point (default: policy `standard`, choice `latest`).
     #[serde(default)]
     point: PointEntry,
-    /// Shut down source machines before a failover (default true).
+    /// Shut down source machines before an unplanned failover (default true); a planned one always does.
     #[serde(default = "yes")]
     shutdown: bool,
     /// For test failovers, instead of each item's test network.
