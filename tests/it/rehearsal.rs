@@ -108,7 +108,7 @@ fn f33_cleanup_removes_what_a_test_left_that_failed() {
 }
 
 #[test]
-fn f01_a_plan_that_was_never_tested_is_warned_about() {
+fn a_plan_that_was_never_tested_is_warned_about() {
     let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
     let ended = world
         .cli(&["failover", "hr", "--kind", "planned", "--confirm", "hr", "-o", "json"])
