@@ -173,7 +173,7 @@ const RPO_DEFAULT_MS: Millis = 60_000;
 const RETENTION_DEFAULT_MS: Millis = 24 * 3_600_000;
 
 pub(super) fn read(text: &str) -> Result<Inventory, Vec<Diagnostic>> {
-    let document: Document = from_yaml(text).map_err(|diagnostic| vec![diagnostic])?;
+    let document: Document = from_yaml(text, "inventory").map_err(|diagnostic| vec![diagnostic])?;
     let mut found = Vec::new();
     let mut inventory = Inventory::default();
     for entry in &document.replication_groups {

@@ -206,7 +206,7 @@ const ACTION_RETRIES_DEFAULT: u32 = 2;
 const ALL: &str = "all";
 
 pub(super) fn read(text: &str, known: &Known<'_>) -> Result<Plan, Vec<Diagnostic>> {
-    let document: Document = from_yaml(text).map_err(|diagnostic| vec![diagnostic])?;
+    let document: Document = from_yaml(text, "plan").map_err(|diagnostic| vec![diagnostic])?;
     let mut found = Vec::new();
     check_name(&document.plan, "plan", &mut found);
     check_groups(&document, known, &mut found);

@@ -80,13 +80,13 @@ impl Span {
 }
 
 /// Deserializes a document. The parser stops at the first error of form; errors of meaning are collected later.
-pub(super) fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, Diagnostic> {
+pub(super) fn from_yaml<T: DeserializeOwned>(text: &str, kind: &str) -> Result<T, Diagnostic> {
     // No budget: the daemon bounds the size of what it reads, and a plan of 10,000 machines is legitimate.
     let options = serde_saphyr::options! { budget: None };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| diagnose(error.without_snippet()))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| diagnose(error.without_snippet(), kind))
 }
 
-fn diagnose(error: &serde_saphyr::Error) -> Diagnostic {
+fn diagnose(error: &serde_saphyr::Error, kind: &str) -> Diagnostic {
     let place = error.location().map(place).unwrap_or_default();
     match error {
         serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => Diagnostic::at(
@@ -107,12 +107,17 @@ fn diagnose(error: &serde_saphyr::Error) -> Diagnostic {
             format!("the key `{field}` is missing"),
             format!("add `{field}:`"),
         ),
-        other => Diagnostic::at(
-            place,
-            codes::WRONG_VALUE,
-            other.to_string(),
-            "see the document's schema: landfall plan schema",
-        ),
+        other => {
+            let words = other.to_string();
+            // The place is shown beside the message.
+            let message = words.split(" at line ").next().unwrap_or(&words).to_owned();
+            Diagnostic::at(
+                place,
+                codes::WRONG_VALUE,
+                message,
+                format!("compare it with the schema: landfall {kind} schema"),
+            )
+        }
     }
 }
 
