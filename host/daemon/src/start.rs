@@ -361,8 +361,14 @@ fn legal(
         return Err(Refusal::findings(code, format!("{operation} is refused"), findings));
     }
     if items.is_empty() {
+        // That there is nothing to clean up or protect is good news; that there is nothing to commit is not.
+        let code = if operation == Operation::Commit {
+            codes::NOT_LEGAL
+        } else {
+            codes::NOTHING_TO_DO
+        };
         return Err(Refusal::findings(
-            codes::NOTHING_TO_DO,
+            code,
             format!("nothing to do for {operation}"),
             passed,
         ));
