@@ -261,6 +261,28 @@ fn an_extra_step_that_preflight_asks_for_runs_before_the_start_and_has_a_reason(
 }
 
 #[test]
+fn f22_a_job_is_not_gone_on_with_once_a_synchronised_source_ran_again() {
+    let world = World::protected(&Inventory::of(&["db", "web"]), &plan(&["db", "web"], &[]));
+    world.lab.latency("create-machine", 1_000, 1_000);
+    let job = world.launch("planned-failover", &json!({}));
+    world.step_is(&job.id, "create/db", "running");
+    world.cli(&["job", "cancel", &job.id, "--reason", "wrong day"]).code(0);
+    world.cli(&["job", "wait", &job.id]).code(3);
+    world.lab.switch_on("vm-web");
+    let refused = world.cli(&["job", "retry", &job.id]).code(5);
+    assert!(
+        refused.err.contains("LF0308") && refused.err.contains("new planned failover"),
+        "{refused}"
+    );
+    // A new one shuts it down again and loses nothing of what it wrote meanwhile.
+    let job = world.succeed("planned-failover", &json!({}));
+    for item in ["db", "web"] {
+        assert_eq!(world.lab.lost(item, job.item(item).machine.as_ref().unwrap()), 0);
+    }
+    world.lab.assert_sound();
+}
+
+#[test]
 fn a_cancelled_job_says_what_it_leaves_and_can_be_gone_on_with() {
     let world = World::protected(&Inventory::of(&["db", "web"]), &plan(&["db", "web"], &[]));
     world.lab.latency("create-machine", 1_000, 1_000);

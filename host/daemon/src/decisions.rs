@@ -11,6 +11,7 @@ use landfall_recovery::job::{Job, Status};
 use landfall_recovery::operations::Operation;
 use landfall_recovery::proof::{FenceProof, ProofKind};
 use landfall_recovery::words::Pairs;
+use landfall_runtime::contract::adapter::{Power, PowerAnswer};
 
 use crate::api::wire::DecisionRequest;
 use crate::clock;
@@ -85,10 +86,39 @@ async fn reopen(
             "cannot be reopened: another job has touched `{item}` since"
         )));
     }
+    if let Some(item) = ran_again(engine, &job).await {
+        let why = format!("was synchronised before the source of `{item}` ran again; start a new planned failover");
+        return Err(over(&why));
+    }
     let (decision, outcome) = decision(&job, verb, request, who)?;
     let handle = runner::spawn(engine, job);
     take(&handle, who, decision, outcome).await?;
     Ok(handle)
+}
+
+/// An item of a planned failover whose source was shut down and synchronised, and runs now: what it wrote since would
+/// be lost (F22).
+async fn ran_again(engine: &Arc<Engine>, job: &Job) -> Option<String> {
+    if job.frozen.operation != Operation::PlannedFailover {
+        return None;
+    }
+    for (name, item) in &job.frozen.items {
+        let done = |kind: &StepKind| {
+            job.steps_of(name)
+                .any(|(step, state)| step.kind == *kind && state.status == Status::Done)
+        };
+        if !done(&StepKind::Sync) || done(&StepKind::Start) {
+            continue;
+        }
+        // A source that cannot be asked is judged by the fence step.
+        let Ok(adapter) = engine.adapter(&item.item.source.site).await else {
+            continue;
+        };
+        if let Ok(PowerAnswer { power: Power::On, .. }) = adapter.power_state(item.item.source.machine.clone()).await {
+            return Some(name.clone());
+        }
+    }
+    None
 }
 
 /// A job from the store.

@@ -90,6 +90,14 @@ impl Lab {
         self.fault(&json!({"operation": operation, "machine": machine, "mode": "fail", "definite": true}));
     }
 
+    /// Somebody switches a machine at home on, past the host.
+    pub(crate) fn switch_on(&self, machine: &str) {
+        let _: Value = self
+            .api
+            .patch(&format!("control/machines/{HOME}/{machine}"), &json!({"on": true}))
+            .ok();
+    }
+
     pub(crate) fn lose_home(&self, machines_off: bool) {
         self.control(&format!("sites/{HOME}/lost"), &json!({"machines_off": machines_off}));
     }
