@@ -29,7 +29,7 @@ fn name_of<T: serde::Serialize>(value: &T) -> String {
     }
 }
 
-pub(crate) fn job(job: &Job, hash: &str, notes: &Notes, steps: bool) -> JobView {
+pub(crate) fn job(job: &Job, notes: &Notes, steps: bool) -> JobView {
     let frozen = &job.frozen;
     let mut counts = BTreeMap::new();
     for (step, state) in frozen.graph.steps.iter().zip(&job.steps) {
@@ -46,7 +46,7 @@ pub(crate) fn job(job: &Job, hash: &str, notes: &Notes, steps: bool) -> JobView 
         requested_by: frozen.requested_by.clone(),
         requested_at: frozen.requested_at,
         ended_at: job.ended_at,
-        hash: hash.to_owned(),
+        hash: job.hash.clone(),
         counts,
         allowed_actions: allowed_actions(job).into_iter().map(str::to_owned).collect(),
         findings: frozen.findings.clone(),

@@ -89,6 +89,8 @@ pub struct Job {
     pub steps: Vec<StepState>,
     /// Set when the job ended.
     pub outcome: Option<(Outcome, String)>,
+    /// SHA-256 of what was frozen, as the journal has it; empty before the job was started.
+    pub hash: String,
     /// When it started and ended.
     pub started_at: Millis,
     /// None while it runs.
@@ -145,6 +147,7 @@ impl Job {
             frozen,
             steps,
             outcome: None,
+            hash: String::new(),
             started_at: at,
             ended_at: None,
             stopping: None,
@@ -218,7 +221,10 @@ impl Job {
     /// Folds one record.
     pub fn apply(&mut self, at: Millis, event: &Event) {
         match event {
-            Event::Started { .. } => self.started_at = at,
+            Event::Started { hash } => {
+                self.hash.clone_from(hash);
+                self.started_at = at;
+            }
             Event::Intent {
                 step,
                 attempt,

@@ -138,7 +138,7 @@ impl Reader {
             job: job.to_owned(),
             what,
         };
-        if writer_head(&frozen) != head {
+        if writer::link(&[], &frozen) != head {
             return Err(damaged(0, "the frozen job does not have its hash"));
         }
         let mut statement =
@@ -199,11 +199,6 @@ impl Reader {
             .query_row("SELECT max(seq) FROM journal", [], |row| row.get(0))?;
         Ok(last.unwrap_or(0).cast_unsigned())
     }
-}
-
-fn writer_head(frozen: &str) -> Vec<u8> {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(frozen.as_bytes()).to_vec()
 }
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<JobSummary> {

@@ -97,7 +97,7 @@ fn commit(connection: &mut Connection, heads: &mut Heads, batches: &[Batch]) -> 
 
 fn write(transaction: &Transaction<'_>, heads: &mut Heads, batch: &Batch) -> Result<Vec<u64>, StoreError> {
     for job in &batch.jobs {
-        let head = Sha256::digest(job.frozen.as_bytes()).to_vec();
+        let head = link(&[], &job.frozen);
         transaction
             .prepare_cached(
                 "INSERT INTO jobs (id, plan, operation, created_at, head, frozen) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -154,7 +154,7 @@ fn append(transaction: &Transaction<'_>, heads: &mut Heads, entry: &Entry) -> Re
     Ok(transaction.last_insert_rowid().cast_unsigned())
 }
 
-/// Each record's hash covers the one before it; the first covers the frozen job.
+/// Each record's hash covers the one before it; the chain begins with the frozen job, which follows nothing.
 pub(crate) fn link(head: &[u8], body: &str) -> Vec<u8> {
     Sha256::new()
         .chain_update(head)

@@ -75,7 +75,7 @@ fn once(headers: &HeaderMap, body: &[u8]) -> Result<Option<Once>, Refusal> {
 }
 
 fn dry(job: &Job) -> JobView {
-    let mut view = views::job(job, "", &std::collections::HashMap::new(), true);
+    let mut view = views::job(job, &std::collections::HashMap::new(), true);
     view.id = String::new();
     "dry-run".clone_into(&mut view.status);
     view.allowed_actions.clear();
@@ -90,12 +90,12 @@ pub(super) fn view(engine: &Arc<Engine>, id: &str, steps: bool) -> Result<JobVie
     let running = engine.jobs().get(id).cloned();
     if let Some(handle) = running {
         let (job, notes) = (handle.job(), handle.notes());
-        let view = views::job(&job, &hash(&job), &notes, steps);
+        let view = views::job(&job, &notes, steps);
         drop((job, notes));
         return Ok(with_received(engine, view));
     }
     let job = load(engine, id)?;
-    Ok(views::job(&job, &hash(&job), &std::collections::HashMap::new(), steps))
+    Ok(views::job(&job, &std::collections::HashMap::new(), steps))
 }
 
 /// How new the data is that `latest` will go to, while the point is not chosen (F11).
@@ -109,10 +109,6 @@ fn with_received(engine: &Engine, mut view: JobView) -> JobView {
         item.newest_received_ms = received.map(|mark| mark.source_time_ms);
     }
     view
-}
-
-fn hash(job: &Job) -> String {
-    job.frozen.hash().unwrap_or_default()
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,7 +138,7 @@ pub(super) async fn list(
 /// A list does not fold journals: ended jobs are shown from their rows.
 fn summary(engine: &Arc<Engine>, row: JobSummary) -> JobView {
     if let Some(handle) = engine.jobs().get(&row.id).cloned() {
-        return views::job(&handle.job(), "", &handle.notes(), false);
+        return views::job(&handle.job(), &handle.notes(), false);
     }
     JobView {
         id: row.id,

@@ -42,19 +42,14 @@ pub(super) async fn refresh(engine: &Arc<Engine>, item: &str, target: &Adapter) 
 
 /// Where the source's platform replicates by itself there is no cycle to run: its points are read. False: it does not.
 pub(super) async fn autonomous(engine: &Arc<Engine>, items: &[String]) -> Result<bool, CycleError> {
-    let Some((source, target)) = items.first().and_then(|name| {
+    let Some(target) = items.first().and_then(|name| {
         let world = engine.world();
-        world
-            .inventory
-            .items
-            .get(name)
-            .map(|item| (item.source.site.clone(), item.target_site.clone()))
+        world.inventory.items.get(name).map(|item| item.target_site.clone())
     }) else {
         return Ok(true);
     };
-    let target = engine.adapter(&target).await?;
     // The target's word counts: it holds the replica, and it answers when the source does not.
-    let _ = source;
+    let target = engine.adapter(&target).await?;
     let features = target
         .get_features(String::new(), contract::direction(Direction::Forward))
         .await?;
