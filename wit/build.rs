@@ -38,7 +38,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     for package in PACKAGES {
         copy_into(&wasi.join(package), &deps)?;
     }
+    fs::write(out.with_file_name("files.rs"), table(&out)?)?;
     Ok(())
+}
+
+/// Every file below the directory, as a slice of path and text.
+fn table(directory: &Path) -> Result<String, Box<dyn Error>> {
+    let mut rows = Vec::new();
+    for folder in ["", "deps/"] {
+        for entry in fs::read_dir(directory.join(folder))? {
+            let path = entry?.path();
+            if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+                let (name, path) = (name.to_string_lossy(), path.to_str().ok_or("a path that is no text")?);
+                rows.push(format!("({:?}, include_str!({path:?}))", format!("{folder}{name}")));
+            }
+        }
+    }
+    rows.sort();
+    Ok(format!("&[{}]", rows.join(", ")))
 }
 
 fn copy_into(file: &Path, directory: &Path) -> Result<(), Box<dyn Error>> {

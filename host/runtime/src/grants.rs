@@ -41,7 +41,7 @@ impl Interface {
     }
 
     /// The interface that an import of this name (without version) belongs to.
-    pub(crate) fn of_import(name: &str) -> Option<Self> {
+    pub fn of_import(name: &str) -> Option<Self> {
         match name {
             "landfall:plugin/buffers" => Some(Self::Buffers),
             "landfall:plugin/clock" => Some(Self::Clock),

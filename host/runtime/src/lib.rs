@@ -77,7 +77,7 @@ pub use error::{BindError, CallError, Fault, Identity};
 pub use grants::{Denial, Grants, HostName, HttpGrant, HttpPattern, Interface, Pattern, Remedy, Scheme, Star};
 pub use limits::Limits;
 pub use load::LoadError;
-pub use manifest::{About, Kind, Manifest, Requests};
+pub use manifest::{About, Build, Kind, Manifest, Requests};
 pub use plugin::Plugin;
 pub use policy::Policy;
 pub use registry::{PluginStatus, Registry, RegistryError, State, StatusError};

@@ -51,6 +51,20 @@ pub struct Manifest {
     /// The `[requests]` table: the upper bound of what can be granted.
     #[serde(default)]
     pub requests: Requests,
+    /// The `[build]` table: the author's, and nothing to the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
+}
+
+/// The `[build]` table: how `landfall plugin build` makes the component of a plugin that is no Rust crate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// The source file that holds the plugin, beside the manifest. Its ending says the language: `.py`, `.js`, `.ts`.
+    pub entry: String,
+    /// Optional interfaces that the plugin exports, such as `runbook-probe`.
+    #[serde(default)]
+    pub exports: Vec<String>,
 }
 
 /// The `[plugin]` table. Name, version and kind must equal what the component's `describe` answers.
@@ -137,6 +151,14 @@ mod tests {
         assert_eq!(manifest.plugin.kind, Kind::HypervisorAdapter);
         assert!(manifest.requests.include(Interface::Http));
         assert!(!manifest.requests.include(Interface::Random));
+    }
+
+    #[test]
+    fn how_it_is_built_is_read_and_may_be_left_out() {
+        assert_eq!(Manifest::parse(GOOD).unwrap().build, None);
+        let python = format!("{GOOD}\n[build]\nentry = \"app.py\"\nexports = [\"runbook-probe\"]\n");
+        let build = Manifest::parse(&python).unwrap().build.unwrap();
+        assert_eq!((build.entry.as_str(), build.exports.len()), ("app.py", 1));
     }
 
     #[test]
