@@ -103,6 +103,7 @@ codes! {
     PLUGINS_WATCH "LF0452" "The plugin directory cannot be watched", "The system has no watches left, or the file system has none.", "Raise fs.inotify.max_user_watches.";
 
     UNKNOWN_PLUGIN "LF0460" "No such plugin serves", "A site, plan or request names a plugin, and no plugin of that name serves.", "`landfall plugin list` shows what serves and what failed to load, with the reason.";
+    PLUGIN_REVOKED "LF0461" "A plugin version was revoked", "An administrator took this version out of service for good; its calls were ended and no new ones are made.", "Jobs that were pinned to it wait: `landfall job repin JOB STEP --to DIGEST --reason WHY` lets them go on with another version. For new jobs, put another version into the plugin directory or `landfall plugin activate` one.";
 
     UNREACHABLE "LF0501" "The daemon does not answer", "Nothing listens at the address, or something else does.", "Start it with `landfall daemon run`, or give `--server` and `--token-file`.";
     NOT_AUTHORISED "LF0502" "Not authorised", "The token is missing or wrong, or the request came from another host or origin.", "The daemon writes its token to the file that its log names at start; `--token-file` points the CLI at it.";

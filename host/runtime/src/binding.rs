@@ -73,6 +73,7 @@ impl Binding {
             pre,
             subject: Arc::new(subject),
             effective: Arc::new(effective),
+            health: Arc::clone(&plugin.health),
             limits,
         };
         Ok(Self { plugin, callee })

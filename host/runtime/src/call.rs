@@ -19,6 +19,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBackt
 use crate::contract::types::{Call, Failure};
 use crate::error::{CallError, Fault};
 use crate::grants::Effective;
+use crate::health::Health;
 use crate::host::http::Gate;
 use crate::limits::{CpuMeter, Limits};
 use crate::runtime::Shared;
@@ -38,6 +39,7 @@ pub(crate) struct Callee {
     pub(crate) pre: InstancePre<GuestState>,
     pub(crate) subject: Arc<Subject>,
     pub(crate) effective: Arc<Effective>,
+    pub(crate) health: Arc<Health>,
     pub(crate) limits: Limits,
 }
 
@@ -70,16 +72,27 @@ impl Callee {
         let task = run(self.clone(), Arc::clone(&record), body).instrument(tracing::Span::current());
         let mut tasks = JoinSet::new();
         tasks.spawn_on(task, self.shared.guests.handle());
-        let ended = match tasks.join_next().await {
-            Some(Ok(ended)) => ended,
-            Some(Err(error)) => Err(Fault::Host(error.to_string())),
-            None => Err(Fault::Host("the call was lost".to_owned())),
+        let ended = tokio::select! {
+            biased;
+            () = self.health.revoked() => {
+                // Waited for, so that nothing is sent after the record was read.
+                tasks.shutdown().await;
+                Err(Fault::Revoked)
+            }
+            ended = tasks.join_next() => match ended {
+                Some(Ok(ended)) => ended,
+                Some(Err(error)) => Err(Fault::Host(error.to_string())),
+                None => Err(Fault::Host("the call was lost".to_owned())),
+            },
         };
         if record.lines_dropped() > 0 {
             let (plugin, dropped) = (&self.subject.plugin, record.lines_dropped());
             tracing::warn!(%plugin, label = self.subject.label, function, dropped, "the plugin logged too much");
         }
-        ended.map_err(|fault| self.error(function, fault, &record))
+        ended.map_err(|fault| {
+            self.health.note(&fault, !record.denials().is_empty());
+            self.error(function, fault, &record)
+        })
     }
 
     fn error(&self, function: &'static str, fault: Fault, record: &Record) -> CallError {
@@ -140,6 +153,7 @@ where
         subject,
         effective,
         limits,
+        ..
     } = callee;
     let _slot = shared.instances.acquire().await?;
     record.start();

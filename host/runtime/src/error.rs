@@ -88,6 +88,9 @@ pub enum Fault {
     /// The pool of instances was used up.
     #[error("no free instance: {0}")]
     Busy(String),
+    /// A person revoked this version.
+    #[error("this version was revoked")]
+    Revoked,
     /// The host's own fault.
     #[error("the host could not make the call: {0}")]
     Host(String),
@@ -105,6 +108,7 @@ impl CallError {
             Fault::MemoryLimit { .. } => "LF0434",
             Fault::Busy(_) => "LF0435",
             Fault::Host(_) => "LF0436",
+            Fault::Revoked => "LF0461",
         }
     }
 
@@ -118,7 +122,11 @@ impl CallError {
         match &self.fault {
             Fault::Failure(failure) => failure.retryable,
             Fault::WallLimit { .. } | Fault::Busy(_) => true,
-            Fault::Trap { .. } | Fault::CpuLimit { .. } | Fault::MemoryLimit { .. } | Fault::Host(_) => false,
+            Fault::Trap { .. }
+            | Fault::CpuLimit { .. }
+            | Fault::MemoryLimit { .. }
+            | Fault::Host(_)
+            | Fault::Revoked => false,
         }
     }
 

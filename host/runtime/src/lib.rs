@@ -54,6 +54,7 @@ mod engine;
 mod error;
 mod files;
 mod grants;
+mod health;
 mod host;
 mod inspect;
 mod limits;

@@ -17,6 +17,7 @@ use crate::content::{Content, MANIFEST};
 use crate::contract::plugin::Info;
 use crate::error::{CallError, Fault, Identity};
 use crate::grants::{Effective, Grants, Interface};
+use crate::health::Health;
 use crate::inspect::{self, Unfit};
 use crate::limits::Limits;
 use crate::manifest::{Kind, Manifest};
@@ -99,6 +100,9 @@ pub enum LoadError {
     /// What the store holds is not what was put there.
     #[error("the version {0} is damaged in the content store; put that version's files back into the plugin directory")]
     Damaged(String),
+    /// A person took it out of service for good.
+    #[error("the version {0} was revoked")]
+    Revoked(String),
     /// The host failed.
     #[error("the load was lost: {0}")]
     Host(String),
@@ -124,6 +128,7 @@ impl LoadError {
             Self::NotInStore(_) => "LF0414",
             Self::Damaged(_) => "LF0415",
             Self::Host(_) => "LF0416",
+            Self::Revoked(_) => "LF0461",
         }
     }
 }
@@ -149,7 +154,7 @@ pub(crate) async fn from_directory(shared: &Arc<Shared>, directory: &Path) -> Re
 
 pub(crate) async fn from_store(shared: &Arc<Shared>, digest: &str) -> Result<Arc<Plugin>, LoadError> {
     if let Some(plugin) = alive(shared, digest) {
-        return Ok(plugin);
+        return usable(shared, plugin);
     }
     let digits = digest::digits(digest)
         .ok_or_else(|| LoadError::NotInStore(digest.to_owned()))?
@@ -194,6 +199,7 @@ fn parse(manifest: &[u8]) -> Result<Manifest, LoadError> {
 
 async fn load(shared: &Arc<Shared>, content: Content) -> Result<Arc<Plugin>, LoadError> {
     let digest = digest::of_plugin(&content.manifest, &content.component);
+    refuse_revoked(shared, &digest)?;
     if let Some(plugin) = alive(shared, &digest) {
         return Ok(plugin);
     }
@@ -235,9 +241,24 @@ async fn load(shared: &Arc<Shared>, content: Content) -> Result<Arc<Plugin>, Loa
         surface,
         component,
         origin,
+        health: Arc::new(Health::new(shared.struck.clone())),
     });
     remember(shared, &plugin);
+    usable(shared, plugin)
+}
+
+/// Asked again once it is remembered as loaded: a revocation meanwhile found it there, or is found here.
+fn usable(shared: &Shared, plugin: Arc<Plugin>) -> Result<Arc<Plugin>, LoadError> {
+    refuse_revoked(shared, plugin.digest())?;
     Ok(plugin)
+}
+
+fn refuse_revoked(shared: &Shared, digest: &str) -> Result<(), LoadError> {
+    let revoked = shared.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+    if revoked.contains(digest) {
+        return Err(LoadError::Revoked(digest.to_owned()));
+    }
+    Ok(())
 }
 
 /// Asks the component who it is, with everything linked and nothing granted, and checks the types of its exports on the way.
@@ -260,6 +281,7 @@ async fn describe(
             requests: manifest::Requests::default(),
             grants: Grants::default(),
         }),
+        health: Arc::new(Health::new(shared.struck.clone())),
         limits: Limits {
             wall: DESCRIBE_WALL,
             ..Limits::default()
@@ -320,7 +342,7 @@ async fn keep(shared: &Arc<Shared>, digest: &str, content: Content) -> Result<()
     kept.map_err(|source| LoadError::Io { path, source })
 }
 
-fn alive(shared: &Shared, digest: &str) -> Option<Arc<Plugin>> {
+pub(crate) fn alive(shared: &Shared, digest: &str) -> Option<Arc<Plugin>> {
     shared
         .loaded
         .lock()

@@ -1,10 +1,13 @@
 //! A loaded plugin: one version, checked, compiled and described.
 
+use std::sync::Arc;
+
 use wasmtime::component::Component;
 
 use crate::cache::Origin;
 use crate::contract::plugin::Info;
 use crate::error::Identity;
+use crate::health::Health;
 use crate::inspect::Surface;
 use crate::manifest::{Kind, Manifest};
 
@@ -16,6 +19,7 @@ pub struct Plugin {
     pub(crate) surface: Surface,
     pub(crate) component: Component,
     pub(crate) origin: Origin,
+    pub(crate) health: Arc<Health>,
 }
 
 impl Plugin {
@@ -52,6 +56,16 @@ impl Plugin {
     /// Whether its machine code was compiled now or earlier.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Faults of its own making in the last minutes, oldest first: three, and it is quarantined.
+    pub fn strikes(&self) -> Vec<String> {
+        self.health.strikes()
+    }
+
+    /// A person trusts it again: what it did is forgotten.
+    pub fn forgive(&self) {
+        self.health.forgive();
     }
 
     /// A runbook that can say whether its effect happened.

@@ -1,12 +1,12 @@
 //! The runtime: one engine, its threads, and the two directories it keeps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle, Runtime as Threads};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use wasmtime::Engine;
 
 use crate::cache::CodeCache;
@@ -102,6 +102,10 @@ pub(crate) struct Shared {
     pub(crate) largest_component: u64,
     /// What is loaded now, by digest, so that a version that jobs pin is never loaded twice.
     pub(crate) loaded: Mutex<HashMap<String, Weak<Plugin>>>,
+    /// Versions that never run again.
+    pub(crate) revoked: Mutex<BTreeSet<String>>,
+    /// Counts versions that had their third strike, for whoever acts upon it.
+    pub(crate) struck: watch::Sender<u64>,
 }
 
 impl Runtime {
@@ -128,6 +132,8 @@ impl Runtime {
             http: http::client().map_err(RuntimeError::Http)?,
             largest_component,
             loaded: Mutex::default(),
+            revoked: Mutex::default(),
+            struck: watch::Sender::new(0),
             engine,
         };
         tracing::debug!(?allocator, instances, "plugin runtime started");
@@ -150,6 +156,16 @@ impl Runtime {
     /// Loads exactly this version, as a job pinned it, from the content store.
     pub async fn load_digest(&self, digest: &str) -> Result<Arc<Plugin>, LoadError> {
         crate::load::from_store(&self.shared, digest).await
+    }
+
+    /// Ends this version's calls and never loads it again. Not durable: whoever decides it says it again at each start.
+    pub fn revoke(&self, digest: &str) {
+        let mut revoked = self.shared.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        revoked.insert(digest.to_owned());
+        // Loads look at the set after they are remembered as alive, so one of the two sees it.
+        if let Some(plugin) = crate::load::alive(&self.shared, digest) {
+            plugin.health.revoke();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use landfall_runtime::{Binding, Grants, Kind, Limits, LoadError, Origin, Policy, Runtime};
 
@@ -159,4 +160,37 @@ async fn a_pinned_digest_is_found_again_after_the_author_went_on() {
     fs::write(kept.join("plugin.toml"), old.manifest() + "http = []\n").unwrap();
     let runtime = Runtime::new(options(directory.path())).unwrap();
     assert_eq!(runtime.load_digest(&digest).await.unwrap_err().code(), "LF0415");
+}
+
+#[tokio::test]
+async fn c05_a_revoked_version_ends_its_calls_and_never_runs_again() {
+    let place = Place::new();
+    let endless = Fixture::policy().body("choices", "(loop $on (br $on)) unreachable");
+    let plugin = place.runtime.load(&endless.write(&place.plugins())).await.unwrap();
+    let limits = Limits {
+        cpu: Duration::from_mins(1),
+        ..Limits::default()
+    };
+    let bind = |plugin| Binding::new(&place.runtime, plugin, "it", Arc::default(), Grants::default(), limits).unwrap();
+    let policy = Policy::new(bind(Arc::clone(&plugin))).unwrap();
+    let calling = tokio::spawn({
+        let policy = policy.clone();
+        async move { policy.choices().await.unwrap_err() }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    place.runtime.revoke(plugin.digest());
+    let ended = tokio::time::timeout(Duration::from_secs(5), calling)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((ended.code(), ended.definite()), ("LF0461", true));
+    // Who still holds it cannot call it, and nobody gets it anew.
+    assert_eq!(policy.choices().await.unwrap_err().code(), "LF0461");
+    let digest = plugin.digest().to_owned();
+    for refused in [
+        place.runtime.load(&place.plugins()).await,
+        place.runtime.load_digest(&digest).await,
+    ] {
+        assert_eq!(refused.unwrap_err().code(), "LF0461");
+    }
 }
