@@ -107,7 +107,7 @@ pub(crate) fn from_failure(failure: wit::Failure) -> Failure {
 /// A call that gave no answer, as a step's failure.
 pub(crate) fn from_call_error(error: &CallError) -> Failure {
     let code = match &error.fault {
-        Fault::Failure(failure) if error.denials.is_empty() => failure.code.clone(),
+        Fault::Failure(failure) if error.denials.is_empty() && error.oversize.is_none() => failure.code.clone(),
         _ => error.code().to_owned(),
     };
     Failure {

@@ -94,10 +94,17 @@ codes! {
     PLUGIN_BUSY "LF0435" "No free instance", "More plugin calls ran at once than the host has room for.", "It is tried again by itself.";
     PLUGIN_HOST "LF0436" "The plugin runtime failed", "The call could not be made or finished for a reason of the host's own.", "See the message; retrying is safe.";
     PLUGIN_DENIED "LF0437" "A plugin was refused something and failed", "During the call the plugin asked for an address or interface that is not granted.", "If it should have it, add the line that the message prints to the daemon's configuration.";
+    PLUGIN_STACK "LF0438" "A plugin's stack overflowed", "Its calls nested too deep: a recursion without end, or data nested deeper than it can follow. Its instance was thrown away.", "Mend the plugin: it has half a megabyte of stack. The message names the function.";
+    PLUGIN_PASS "LF0439" "A plugin passed too much at once", "Its answer, or the arguments of one call to the host, were larger than the limit.", "Answer in pages, and move disk data through buffers; or raise `limits.pass-bytes` for it.";
     RUNTIME_DIRECTORY "LF0440" "The plugin runtime's directory cannot be used", "The directory for compiled code is not the daemon's own, or not writable.", "It must belong to the daemon's user with mode 0700.";
     RUNTIME_ENGINE "LF0441" "The WebAssembly engine does not start", "The machine lacks something that the engine needs.", "See the message.";
     RUNTIME_HTTP "LF0442" "The HTTP client does not start", "Mostly the machine's root certificates cannot be read.", "See the message.";
     RUNTIME_THREADS "LF0443" "The guests' threads do not start", "The system refused new threads.", "Raise the process limits.";
+    PLUGIN_TABLES "LF0444" "A plugin's tables grew too large", "All its tables together passed the limit of elements.", "Raise `limits.table-elements` for it, or mend the plugin.";
+    PLUGIN_LOG "LF0445" "A plugin floods the log", "Lines over the limit of a call are dropped, and the plugin went on until it had written a hundred times as many.", "A loop in the plugin that logs. Raise `limits.log-lines` only if somebody reads them.";
+    PLUGIN_BODY "LF0446" "An HTTP body was too large", "A request or an answer was larger than the limit, and the plugin could not go on without it.", "Ask for pages or ranges; or raise `limits.body-bytes` for it.";
+    PLUGIN_HANDLES "LF0447" "A plugin holds too many resources", "It did not drop streams, requests or buffers that it was done with.", "Mend the plugin; or raise `limits.handles` for it.";
+    PLUGIN_CONTRACT "LF0448" "A plugin broke the contract", "It used a handle that it does not own, answered with something that cannot be read, or asked for more than the contract allows.", "Report it to the plugin's author: bindings that a generator makes do not do this.";
     PLUGINS_DIRECTORY "LF0450" "The plugin directory cannot be read", "It does not exist, or the daemon may not read it.", "Create it, or correct `plugins` in the daemon's configuration.";
     PLUGINS_WRITABLE "LF0451" "Everybody can write to the plugin directory", "Whoever can write there decides what the daemon runs.", "Take the permission away: chmod o-w.";
     PLUGINS_WATCH "LF0452" "The plugin directory cannot be watched", "The system has no watches left, or the file system has none.", "Raise fs.inotify.max_user_watches.";

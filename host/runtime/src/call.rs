@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
-use wasmtime::component::{Instance, InstancePre};
+use wasmtime::component::{Instance, InstancePre, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use crate::contract::types::{Call, Failure};
@@ -21,16 +21,21 @@ use crate::error::{CallError, Fault};
 use crate::grants::Effective;
 use crate::health::Health;
 use crate::host::http::Gate;
-use crate::limits::{CpuMeter, Limits};
+use crate::host::log::Flood;
+use crate::limits::{CpuMeter, Limits, Refused};
 use crate::runtime::Shared;
 use crate::state::{GuestState, Record, Subject};
 
-/// Bytes that one call between guest and host may make the host allocate. The largest answer is a page of extents or
-/// machines; disk data goes through buffers in pieces.
-const HOSTCALL_FUEL: usize = 8 << 20;
-
 /// The epoch is asked at every tick, see `engine::TICK`.
 const TICKS: u64 = 1;
+
+/// wasmtime's words when `limits.pass-bytes` is passed; it has no public type for this, so a test holds them.
+const TOO_MUCH: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// An export has other types than this contract. Found while a plugin describes itself, before any of its exports runs.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct OtherTypes(pub(crate) String);
 
 /// A component that is linked and ready to be called for one subject.
 #[derive(Clone)]
@@ -90,7 +95,8 @@ impl Callee {
             tracing::warn!(%plugin, label = self.subject.label, function, dropped, "the plugin logged too much");
         }
         ended.map_err(|fault| {
-            self.health.note(&fault, !record.denials().is_empty());
+            let refused = !record.denials().is_empty() || record.oversize().is_some();
+            self.health.note(&fault, refused);
             self.error(function, fault, &record)
         })
     }
@@ -103,6 +109,7 @@ impl Callee {
             fault,
             denials: record.denials(),
             sent: record.was_sent(),
+            oversize: record.oversize(),
         }
     }
 }
@@ -158,10 +165,13 @@ where
     let _slot = shared.instances.acquire().await?;
     record.start();
     let client = shared.http.clone();
-    let gate = Gate::new(client, effective, Arc::clone(&record), deadline);
-    let mut store = Store::new(pre.engine(), GuestState::new(subject, record, gate, &limits));
+    let gate = Gate::new(client, effective, Arc::clone(&record), deadline, limits.body_bytes);
+    let mut store = Store::new(
+        pre.engine(),
+        GuestState::new(subject, Arc::clone(&record), gate, &limits),
+    );
     store.limiter(|state| &mut state.memory);
-    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    store.set_hostcall_fuel(limits.pass_bytes);
     store.set_epoch_deadline(TICKS);
     store.epoch_deadline_callback(move |_| {
         if meter.is_over_budget() {
@@ -170,6 +180,7 @@ where
         Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::task::yield_now())))
     });
     let instance = pre.instantiate_async(&mut store).await?;
+    record.enter();
     let mut guest = Guest {
         store,
         instance,
@@ -178,28 +189,69 @@ where
     body(&mut guest).await
 }
 
-/// The limits are asked first: a limit that was hit shows as a trap.
+/// The limits are asked first: a limit that was hit shows as a trap. What is left is a trap, or a plugin that does not
+/// keep to the contract; the host's own errors come before the guest has an instance.
 fn classify(error: &wasmtime::Error, meter: &CpuMeter, record: &Record, limits: &Limits) -> Fault {
     if meter.was_exhausted() {
         return Fault::CpuLimit { limit: limits.cpu };
     }
-    if record.memory_was_refused() {
-        return Fault::MemoryLimit { limit: limits.memory };
+    if let Some(flood) = error.downcast_ref::<Flood>() {
+        return Fault::LogLimit {
+            lines: flood.lines.saturating_add(limits.log_lines),
+            limit: limits.log_lines,
+        };
+    }
+    if error
+        .downcast_ref::<ResourceTableError>()
+        .is_some_and(|error| matches!(error, ResourceTableError::Full))
+    {
+        return Fault::HandleLimit { limit: limits.handles };
+    }
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::StackOverflow) {
+        return Fault::StackOverflow {
+            backtrace: backtrace(error),
+        };
+    }
+    match record.refused() {
+        Some(Refused::Memory) => return Fault::MemoryLimit { limit: limits.memory },
+        Some(Refused::Tables) => {
+            return Fault::TableLimit {
+                limit: limits.table_elements,
+            };
+        }
+        None => {}
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return Fault::Busy(format!("{error:#}"));
     }
-    let trap = error.downcast_ref::<Trap>();
-    let trace = error.downcast_ref::<WasmBacktrace>();
-    if trap.is_none() && trace.is_none() {
-        return Fault::Host(format!("{error:#}"));
+    let message = error.root_cause().to_string();
+    if message.contains(TOO_MUCH) {
+        return Fault::PassLimit {
+            limit: limits.pass_bytes,
+        };
     }
+    if let Some(trap) = trap {
+        return Fault::Trap {
+            message: trap.to_string(),
+            backtrace: backtrace(error),
+            last_words: record.last_error_line(),
+        };
+    }
+    if record.was_entered() && !error.is::<OtherTypes>() {
+        return Fault::Contract {
+            message,
+            backtrace: backtrace(error),
+        };
+    }
+    Fault::Host(format!("{error:#}"))
+}
+
+/// Names of the functions, innermost first.
+fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     let frame = |frame: &wasmtime::FrameInfo| frame.func_name().unwrap_or("<unnamed>").to_owned();
-    Fault::Trap {
-        message: trap.map_or_else(|| error.root_cause().to_string(), ToString::to_string),
-        backtrace: trace
-            .map(|trace| trace.frames().iter().map(frame).collect())
-            .unwrap_or_default(),
-        last_words: record.last_error_line(),
-    }
+    let trace = error.downcast_ref::<WasmBacktrace>();
+    trace
+        .map(|trace| trace.frames().iter().map(frame).collect())
+        .unwrap_or_default()
 }

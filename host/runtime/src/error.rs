@@ -47,6 +47,8 @@ pub struct CallError {
     pub denials: Vec<Denial>,
     /// A request left this host during the call.
     pub sent: bool,
+    /// A body that was larger than the limit, in words.
+    pub oversize: Option<String>,
 }
 
 /// Why a call failed.
@@ -80,10 +82,51 @@ pub enum Fault {
         started: bool,
     },
     /// It wanted more memory.
-    #[error("the plugin needed more than its memory limit of {} MiB", .limit >> 20)]
+    #[error("the plugin needed more than its memory limit of {}", bytes(*.limit))]
     MemoryLimit {
         /// Bytes.
         limit: usize,
+    },
+    /// It wanted larger tables.
+    #[error("the plugin needed more than its limit of {limit} table elements")]
+    TableLimit {
+        /// Elements.
+        limit: usize,
+    },
+    /// Its calls nested too deep.
+    #[error("the plugin's stack overflowed: a recursion without end, or too deep{}", .backtrace.first().map(|place| format!(", in {place}")).unwrap_or_default())]
+    StackOverflow {
+        /// Function names, innermost first.
+        backtrace: Vec<String>,
+    },
+    /// An answer, or the arguments of one call to the host, were too large.
+    #[error("the plugin passed more than {} to the host at once", bytes(*.limit))]
+    PassLimit {
+        /// Bytes.
+        limit: usize,
+    },
+    /// It went on logging long after its lines were dropped.
+    #[error("the plugin wrote {lines} log lines, and {limit} are kept of a call")]
+    LogLimit {
+        /// Lines it wrote.
+        lines: u32,
+        /// Lines that are kept.
+        limit: u32,
+    },
+    /// It holds too many streams, requests and other resources of the host.
+    #[error("the plugin holds more than {limit} resources of the host at once; drop those that are done with")]
+    HandleLimit {
+        /// Resources.
+        limit: usize,
+    },
+    /// What it passed is not what the contract says: a handle it does not own, text that is no UTF-8, a list that ends
+    /// outside of its memory, more random bytes than are given at once.
+    #[error("the plugin broke the contract: {message}")]
+    Contract {
+        /// What, in wasmtime's or the host's words.
+        message: String,
+        /// Function names, innermost first; empty for an answer.
+        backtrace: Vec<String>,
     },
     /// The pool of instances was used up.
     #[error("no free instance: {0}")]
@@ -96,11 +139,40 @@ pub enum Fault {
     Host(String),
 }
 
+/// As operators write sizes.
+fn bytes(count: usize) -> String {
+    match count {
+        count if count >= 1 << 20 && count % (1 << 20) == 0 => format!("{} MiB", count >> 20),
+        count if count >= 1 << 10 && count % (1 << 10) == 0 => format!("{} KiB", count >> 10),
+        count => format!("{count} bytes"),
+    }
+}
+
+impl Fault {
+    /// Counts towards quarantine: the plugin itself is at fault, whatever its site does. A slow site, a refusal, a body
+    /// that a site made too large and the host's own trouble never count.
+    pub fn is_strike(&self) -> bool {
+        match self {
+            Self::Trap { .. }
+            | Self::CpuLimit { .. }
+            | Self::MemoryLimit { .. }
+            | Self::TableLimit { .. }
+            | Self::StackOverflow { .. }
+            | Self::PassLimit { .. }
+            | Self::LogLimit { .. }
+            | Self::HandleLimit { .. }
+            | Self::Contract { .. } => true,
+            Self::Failure(_) | Self::WallLimit { .. } | Self::Busy(_) | Self::Host(_) | Self::Revoked => false,
+        }
+    }
+}
+
 impl CallError {
     /// A stable code.
     pub fn code(&self) -> &'static str {
         match &self.fault {
             Fault::Failure(_) | Fault::Trap { .. } if !self.denials.is_empty() => "LF0437",
+            Fault::Failure(_) | Fault::Trap { .. } if self.oversize.is_some() => "LF0446",
             Fault::Failure(_) => "LF0430",
             Fault::Trap { .. } => "LF0431",
             Fault::CpuLimit { .. } => "LF0432",
@@ -109,6 +181,12 @@ impl CallError {
             Fault::Busy(_) => "LF0435",
             Fault::Host(_) => "LF0436",
             Fault::Revoked => "LF0461",
+            Fault::StackOverflow { .. } => "LF0438",
+            Fault::PassLimit { .. } => "LF0439",
+            Fault::TableLimit { .. } => "LF0444",
+            Fault::LogLimit { .. } => "LF0445",
+            Fault::HandleLimit { .. } => "LF0447",
+            Fault::Contract { .. } => "LF0448",
         }
     }
 
@@ -122,11 +200,7 @@ impl CallError {
         match &self.fault {
             Fault::Failure(failure) => failure.retryable,
             Fault::WallLimit { .. } | Fault::Busy(_) => true,
-            Fault::Trap { .. }
-            | Fault::CpuLimit { .. }
-            | Fault::MemoryLimit { .. }
-            | Fault::Host(_)
-            | Fault::Revoked => false,
+            _ => false,
         }
     }
 
@@ -151,7 +225,8 @@ impl fmt::Display for CallError {
             "{} for `{}`, {}: {}",
             self.plugin, self.label, self.function, self.fault
         )?;
-        self.denials.iter().try_for_each(|denial| write!(f, "; {denial}"))
+        self.denials.iter().try_for_each(|denial| write!(f, "; {denial}"))?;
+        self.oversize.iter().try_for_each(|oversize| write!(f, "; {oversize}"))
     }
 }
 

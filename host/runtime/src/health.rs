@@ -38,11 +38,7 @@ impl Health {
 
     /// Looks at how a call ended. A guest that falls over what it was refused is badly granted, not broken.
     pub(crate) fn note(&self, fault: &Fault, refused: bool) {
-        let own = match fault {
-            Fault::Trap { .. } => !refused,
-            Fault::CpuLimit { .. } | Fault::MemoryLimit { .. } => true,
-            _ => false,
-        };
+        let own = fault.is_strike() && !(refused && matches!(fault, Fault::Trap { .. }));
         if own && self.strike(Instant::now(), fault.to_string()) {
             self.struck.send_modify(|count| *count += 1);
         }

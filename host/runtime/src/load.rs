@@ -12,7 +12,7 @@ use std::time::Duration;
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::landfall::plugin as exports;
-use crate::call::Callee;
+use crate::call::{Callee, Guest, OtherTypes};
 use crate::content::{Content, MANIFEST};
 use crate::contract::plugin::Info;
 use crate::error::{CallError, Fault, Identity};
@@ -291,18 +291,7 @@ async fn describe(
     let pre = callee.pre.clone();
     let answer = callee.call("describe", move |guest| {
         Box::pin(async move {
-            match kind {
-                Kind::Runbook => {
-                    exports::runbook_run::GuestIndices::new(&pre)?.load(&mut guest.store, &guest.instance)?;
-                }
-                Kind::HypervisorAdapter => {
-                    exports::adapter::GuestIndices::new(&pre)?.load(&mut guest.store, &guest.instance)?;
-                }
-                Kind::RecoveryPointPolicy => {
-                    exports::policy::GuestIndices::new(&pre)?.load(&mut guest.store, &guest.instance)?;
-                }
-            }
-            let exported = exports::plugin::GuestIndices::new(&pre)?.load(&mut guest.store, &guest.instance)?;
+            let exported = typed(&pre, kind, guest).map_err(|error| OtherTypes(format!("{error:#}")))?;
             Ok(Ok(exported.call_describe(&mut guest.store).await?))
         })
     });
@@ -311,6 +300,23 @@ async fn describe(
         Fault::Host(text) => LoadError::WrongWorld(text),
         _ => LoadError::Describe(Box::new(error)),
     })
+}
+
+/// Compares the types of all required exports with the contract's.
+fn typed(pre: &InstancePre<GuestState>, kind: Kind, guest: &mut Guest) -> wasmtime::Result<exports::plugin::Guest> {
+    let (store, instance) = (&mut guest.store, &guest.instance);
+    match kind {
+        Kind::Runbook => {
+            exports::runbook_run::GuestIndices::new(pre)?.load(&mut *store, instance)?;
+        }
+        Kind::HypervisorAdapter => {
+            exports::adapter::GuestIndices::new(pre)?.load(&mut *store, instance)?;
+        }
+        Kind::RecoveryPointPolicy => {
+            exports::policy::GuestIndices::new(pre)?.load(&mut *store, instance)?;
+        }
+    }
+    exports::plugin::GuestIndices::new(pre)?.load(store, instance)
 }
 
 fn agree(manifest: &Manifest, info: &Info) -> Result<(), LoadError> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -13,10 +13,7 @@ use crate::grants::{Denial, Interface};
 use crate::host::http::Gate;
 use crate::host::log::LogBudget;
 use crate::host::wasi;
-use crate::limits::{Limits, MemoryLimiter};
-
-/// Handles a guest may hold at once. A call has a few streams and a request; ten times that is a leak in the guest.
-const MOST_HANDLES: usize = 1_000;
+use crate::limits::{Limits, MemoryLimiter, Refused};
 
 /// Denials kept for the error; a guest that asks in a loop gets no list without end.
 const MOST_DENIALS: usize = 8;
@@ -47,11 +44,14 @@ impl Subject {
 /// What the host keeps of a call after its store is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// The guest got an instance.
+    /// A slot for an instance was free.
     started: AtomicBool,
+    /// The guest has its instance: what goes wrong from here on is its own doing.
+    entered: AtomicBool,
     /// Requests that left, or may have left, this host.
     sent: AtomicU32,
-    memory_refused: AtomicBool,
+    refused: Mutex<Option<Refused>>,
+    oversize: Mutex<Option<String>>,
     denials: Mutex<Vec<Denial>>,
     last_error_line: Mutex<Option<String>>,
     lines_dropped: AtomicU32,
@@ -64,6 +64,14 @@ impl Record {
 
     pub(crate) fn was_started(&self) -> bool {
         self.started.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn enter(&self) {
+        self.entered.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn was_entered(&self) -> bool {
+        self.entered.load(Ordering::Acquire)
     }
 
     pub(crate) fn request_leaves(&self) {
@@ -79,43 +87,56 @@ impl Record {
         self.sent.load(Ordering::Acquire) > 0
     }
 
-    pub(crate) fn memory_was_refused(&self) -> bool {
-        self.memory_refused.load(Ordering::Acquire)
+    /// The growth that was refused last.
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        *lock(&self.refused)
     }
 
     pub(crate) fn note_memory(&self, limiter: &MemoryLimiter) {
-        self.memory_refused.store(limiter.was_refused(), Ordering::Release);
+        *lock(&self.refused) = limiter.refused();
+    }
+
+    /// A body was larger than the limit.
+    pub(crate) fn note_oversize(&self, what: String) {
+        *lock(&self.oversize) = Some(what);
+    }
+
+    pub(crate) fn oversize(&self) -> Option<String> {
+        lock(&self.oversize).clone()
     }
 
     pub(crate) fn deny(&self, denial: Denial) {
-        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut denials = lock(&self.denials);
         if denials.len() < MOST_DENIALS && !denials.contains(&denial) {
             denials.push(denial);
         }
     }
 
     pub(crate) fn denials(&self) -> Vec<Denial> {
-        self.denials.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.denials).clone()
     }
 
     pub(crate) fn note_error_line(&self, line: String) {
-        *self.last_error_line.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+        *lock(&self.last_error_line) = Some(line);
     }
 
     pub(crate) fn last_error_line(&self) -> Option<String> {
-        self.last_error_line
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.last_error_line).clone()
     }
 
-    pub(crate) fn drop_line(&self) {
-        self.lines_dropped.fetch_add(1, Ordering::AcqRel);
+    /// How many were dropped until now.
+    pub(crate) fn drop_line(&self) -> u32 {
+        self.lines_dropped.fetch_add(1, Ordering::AcqRel).saturating_add(1)
     }
 
     pub(crate) fn lines_dropped(&self) -> u32 {
         self.lines_dropped.load(Ordering::Acquire)
     }
+}
+
+/// Nothing panics while it holds one of these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The `T` of a store.
@@ -134,13 +155,13 @@ pub(crate) struct GuestState {
 impl GuestState {
     pub(crate) fn new(subject: Arc<Subject>, record: Arc<Record>, gate: Gate, limits: &Limits) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MOST_HANDLES);
+        table.set_max_capacity(limits.handles);
         Self {
             table,
             subject,
             record,
             log: LogBudget::new(limits),
-            memory: MemoryLimiter::new(limits.memory),
+            memory: MemoryLimiter::new(limits),
             http: WasiHttpCtx::new(),
             gate,
             inert: None,

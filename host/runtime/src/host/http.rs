@@ -22,17 +22,14 @@ use crate::address::{self, CheckedResolver, RefusedName, UnknownName};
 use crate::grants::{Denial, Effective, HttpGrant, Remedy};
 use crate::state::Record;
 
-/// Largest body, in each direction: four of the largest slices of disk that the host moves in one call (4 MiB), and
-/// more than any page of a list. Bodies live in host memory, outside the guest's own limit.
-pub(crate) const LARGEST_BODY: usize = 16 << 20;
-
 /// A site that does not answer a connection within this is down as far as one call is concerned.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Idle connections are given up before common servers (60 s and more) do, so that none dies under a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Requests of one call that are under way at once, so that their bodies stay within 128 MiB; more wait.
+/// Requests of one call that are under way at once, so that their bodies stay within eight times the limit (128 MiB);
+/// more wait.
 const MOST_AT_ONCE: usize = 8;
 
 type Sent = (
@@ -65,6 +62,8 @@ pub(crate) struct Gate {
     effective: Arc<Effective>,
     record: Arc<Record>,
     deadline: Instant,
+    /// Bytes, in each direction.
+    largest_body: usize,
     under_way: Arc<Semaphore>,
 }
 
@@ -74,12 +73,14 @@ impl Gate {
         effective: Arc<Effective>,
         record: Arc<Record>,
         deadline: Instant,
+        largest_body: usize,
     ) -> Self {
         Self {
             client,
             effective,
             record,
             deadline,
+            largest_body,
             under_way: Arc::new(Semaphore::new(MOST_AT_ONCE)),
         }
     }
@@ -102,7 +103,7 @@ impl WasiHttpHooks for Gate {
             Err(error) => {
                 // A guest may write its body after the request is handled. With nobody reading it would see a broken
                 // stream instead of the refusal. Ends with the body or with the store.
-                tokio::spawn(Limited::new(request.into_body(), LARGEST_BODY).collect());
+                tokio::spawn(Limited::new(request.into_body(), self.largest_body).collect());
                 return Box::new(async { Err(error) });
             }
         };
@@ -110,6 +111,7 @@ impl WasiHttpHooks for Gate {
             client: self.client.clone(),
             record: Arc::clone(&self.record),
             deadline: self.deadline,
+            largest_body: self.largest_body,
             under_way: Arc::clone(&self.under_way),
         };
         Box::new(call.send(url, request, options.unwrap_or_default()))
@@ -162,6 +164,7 @@ struct Outgoing {
     client: reqwest::Client,
     record: Arc<Record>,
     deadline: Instant,
+    largest_body: usize,
     under_way: Arc<Semaphore>,
 }
 
@@ -172,11 +175,12 @@ impl Outgoing {
             client,
             record,
             deadline,
+            largest_body,
             under_way,
         } = self;
         let _slot = under_way.acquire().await.map_err(|_| Error::ConnectionLimitReached)?;
         let (parts, body) = request.into_parts();
-        let body = collect(body).await?;
+        let body = collect(body, largest_body, &record).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let asked = options
             .first_byte_timeout
@@ -194,16 +198,19 @@ impl Outgoing {
             }
             translate(&error, &record, &url)
         })?;
-        let response = http::Response::from(response).map(stream);
+        let response = http::Response::from(response).map(|body| stream(body, largest_body, record));
         Ok((response, Box::new(async { Ok(()) })))
     }
 }
 
-async fn collect(body: WasiBody) -> Result<Bytes, Error> {
-    let collected = Limited::new(body, LARGEST_BODY).collect().await;
+async fn collect(body: WasiBody, largest: usize, record: &Record) -> Result<Bytes, Error> {
+    let collected = Limited::new(body, largest).collect().await;
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
-            return Error::HttpRequestBodySize(Some(LARGEST_BODY as u64));
+            record.note_oversize(format!(
+                "a request had more than the {largest} bytes of `limits.body-bytes`"
+            ));
+            return Error::HttpRequestBodySize(Some(largest as u64));
         }
         error
             .downcast::<Error>()
@@ -211,10 +218,13 @@ async fn collect(body: WasiBody) -> Result<Bytes, Error> {
     })
 }
 
-fn stream(body: reqwest::Body) -> WasiBody {
-    let limited = Limited::new(body, LARGEST_BODY).map_err(|error| {
+fn stream(body: reqwest::Body, largest: usize, record: Arc<Record>) -> WasiBody {
+    let limited = Limited::new(body, largest).map_err(move |error| {
         if error.is::<LengthLimitError>() {
-            return Error::HttpResponseBodySize(Some(LARGEST_BODY as u64));
+            record.note_oversize(format!(
+                "an answer had more than the {largest} bytes of `limits.body-bytes`"
+            ));
+            return Error::HttpResponseBodySize(Some(largest as u64));
         }
         match error.downcast_ref::<reqwest::Error>() {
             Some(error) if error.is_timeout() => Error::HttpResponseTimeout,

@@ -1,7 +1,8 @@
 //! `log`: a guest's lines become tracing events of the host, marked with plugin, version and digest.
 //!
 //! A line is data from a stranger: control characters are escaped so that it cannot forge other lines, and lines and
-//! bytes are bounded per call, so that a loop cannot fill a disk. What is over is counted and dropped.
+//! bytes are bounded per call, so that a loop cannot fill a disk. What is over is counted and dropped; a call that
+//! floods the log nevertheless is ended.
 
 use std::fmt::Write;
 
@@ -19,6 +20,15 @@ const LONGEST_LINE: usize = 4_096;
 pub(crate) struct LogBudget {
     lines: u32,
     bytes: usize,
+    /// Lines dropped after which the call is ended.
+    flood: u32,
+}
+
+/// Ends a call that goes on logging.
+#[derive(Debug, thiserror::Error)]
+#[error("the plugin floods the log: {lines} lines were dropped")]
+pub(crate) struct Flood {
+    pub(crate) lines: u32,
 }
 
 impl LogBudget {
@@ -26,6 +36,7 @@ impl LogBudget {
         Self {
             lines: limits.log_lines,
             bytes: limits.log_bytes as usize,
+            flood: limits.flood(),
         }
     }
 
@@ -47,7 +58,10 @@ impl Host for GuestState {
             self.record.note_error_line(line.clone());
         }
         if !self.log.take(line.len()) {
-            self.record.drop_line();
+            let dropped = self.record.drop_line();
+            if dropped >= self.log.flood {
+                return Err(Flood { lines: dropped }.into());
+            }
             return Ok(());
         }
         let (plugin, label) = (&self.subject.plugin, self.subject.label.as_str());

@@ -132,14 +132,14 @@ async fn a_trap_carries_its_place_and_the_last_words() {
 }
 
 #[tokio::test]
-async fn a_stack_that_never_ends_is_a_trap() {
+async fn a_stack_that_never_ends_is_an_error_of_its_own() {
     let place = Place::new();
     let fixture = Fixture::policy()
         .body("select", "(call $deep) unreachable")
         .helper("(func $deep (call $deep))");
     check(
         &policy(&place, fixture).await.select(request()).await.unwrap_err(),
-        "LF0431",
+        "LF0438",
     );
 }
 
@@ -166,5 +166,6 @@ async fn an_answer_that_lies_about_its_size_is_an_error() {
         .select(request())
         .await
         .unwrap_err();
-    assert!(["LF0431", "LF0436"].contains(&error.code()), "{error}");
+    check(&error, "LF0448");
+    assert!(error.fault.is_strike(), "{error}");
 }
