@@ -1,9 +1,11 @@
-//! Lays out one directory that WIT tools can read: our files, and under `deps` the WASI packages they name.
+//! Lays out directories that WIT tools can read, one for the contract and one for each frozen version of it: our files,
+//! and under `deps` the WASI packages they name.
 //!
 //! The WASI text is taken from the `wasip2` crate that Cargo resolved, so this repository holds no copy of it and the
 //! version stands in one place, the lock file.
 
 use std::error::Error;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -21,24 +23,51 @@ const PACKAGES: [&str; 7] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    let out = PathBuf::from(env::var("OUT_DIR")?).join("wit");
-    let deps = out.join("deps");
-    if out.exists() {
-        fs::remove_dir_all(&out)?;
-    }
-    fs::create_dir_all(&deps)?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let wasi = wasi_directory(&here)?;
     println!("cargo::rerun-if-changed={}", here.display());
-    for entry in fs::read_dir(&here)? {
+    lay_out(&here, &wasi, &out.join("wit"))?;
+    fs::write(out.join("files.rs"), table(&out.join("wit"))?)?;
+    println!("cargo::rustc-env=LANDFALL_CONTRACT={}", version(&here)?);
+
+    let frozen = here.join("frozen");
+    let mut versions = String::from("&[\n");
+    for entry in fs::read_dir(&frozen)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "wit") {
-            copy_into(&path, &out)?;
+        if path.is_dir() {
+            let laid_out = out
+                .join("frozen")
+                .join(path.file_name().ok_or("a version without a name")?);
+            lay_out(&path, &wasi, &laid_out)?;
+            writeln!(
+                versions,
+                "    ({:?}, {:?}),",
+                version(&path)?,
+                laid_out.display().to_string()
+            )?;
         }
     }
-    let wasi = wasi_directory(&here)?;
+    versions.push(']');
+    fs::write(out.join("frozen.rs"), versions)?;
+    Ok(())
+}
+
+/// Copies the WIT files of one directory, with the WASI packages under `deps`.
+fn lay_out(from: &Path, wasi: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
+    let deps = to.join("deps");
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir_all(&deps)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "wit") {
+            copy_into(&path, to)?;
+        }
+    }
     for package in PACKAGES {
         copy_into(&wasi.join(package), &deps)?;
     }
-    fs::write(out.with_file_name("files.rs"), table(&out)?)?;
     Ok(())
 }
 
@@ -56,6 +85,18 @@ fn table(directory: &Path) -> Result<String, Box<dyn Error>> {
     }
     rows.sort();
     Ok(format!("&[{}]", rows.join(", ")))
+}
+
+/// What the files say that their package's version is.
+fn version(directory: &Path) -> Result<String, Box<dyn Error>> {
+    let types = fs::read_to_string(directory.join("types.wit"))?;
+    let line = types
+        .lines()
+        .find_map(|line| line.strip_prefix("package landfall:plugin@"));
+    let version = line
+        .and_then(|line| line.strip_suffix(';'))
+        .ok_or("types.wit names no package version")?;
+    Ok(version.to_owned())
 }
 
 fn copy_into(file: &Path, directory: &Path) -> Result<(), Box<dyn Error>> {

@@ -8,8 +8,14 @@ use std::{env, fs};
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", landfall_wit::DIRECTORY);
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-env=LANDFALL_CONTRACT={}", landfall_wit::VERSION);
     let out = PathBuf::from(env::var("OUT_DIR")?).join("bindings.rs");
-    fs::write(out, BINDGEN.replace("@DIRECTORY@", landfall_wit::DIRECTORY))?;
+    fs::write(
+        out,
+        BINDGEN
+            .replace("@DIRECTORY@", landfall_wit::DIRECTORY)
+            .replace("@VERSION", &format!("@{}", landfall_wit::VERSION)),
+    )?;
     Ok(())
 }
 
@@ -21,17 +27,23 @@ wasmtime::component::bindgen!({
     inline: "
         package landfall:host;
         world everything {
-            import landfall:plugin/log@0.1.0;
-            import landfall:plugin/config@0.1.0;
-            import landfall:plugin/clock@0.1.0;
-            import landfall:plugin/random@0.1.0;
-            import landfall:plugin/buffers@0.1.0;
-            export landfall:plugin/plugin@0.1.0;
-            export landfall:plugin/adapter@0.1.0;
-            export landfall:plugin/policy@0.1.0;
-            export landfall:plugin/runbook-run@0.1.0;
-            export landfall:plugin/runbook-probe@0.1.0;
-            export landfall:plugin/runbook-undo@0.1.0;
+            import landfall:plugin/log@VERSION;
+            import landfall:plugin/config@VERSION;
+            import landfall:plugin/clock@VERSION;
+            import landfall:plugin/random@VERSION;
+            import landfall:plugin/buffers@VERSION;
+            import landfall:plugin/state@VERSION;
+            import landfall:plugin/session@VERSION;
+            import landfall:plugin/transport@VERSION;
+            import landfall:plugin/signing@VERSION;
+            import landfall:plugin/guests@VERSION;
+            export landfall:plugin/guest-exec@VERSION;
+            export landfall:plugin/plugin@VERSION;
+            export landfall:plugin/adapter@VERSION;
+            export landfall:plugin/policy@VERSION;
+            export landfall:plugin/runbook-run@VERSION;
+            export landfall:plugin/runbook-probe@VERSION;
+            export landfall:plugin/runbook-undo@VERSION;
         }
     ",
     world: "landfall:host/everything",

@@ -4,6 +4,7 @@
 //! the kind's world requires and what the host knows. Types are compared later, by wasmtime, when it links.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use semver::Version;
 use wasmparser::{Encoding, Parser, Payload};
@@ -12,8 +13,19 @@ use wasmtime::{Engine, Precompiled};
 use crate::grants::Interface;
 use crate::manifest::Kind;
 
-/// The version of the contract that this host speaks.
-const CONTRACT: Version = Version::new(0, 1, 0);
+/// The version of the contract that this host speaks, as `wit/` says. It understands every version of its major line,
+/// see `wit/VERSIONING.md`; a test parses the text.
+static CONTRACT: LazyLock<Version> =
+    LazyLock::new(|| Version::parse(env!("LANDFALL_CONTRACT")).unwrap_or(Version::new(0, 0, 0)));
+
+/// The oldest version of that line.
+fn oldest() -> Version {
+    if CONTRACT.major == 0 {
+        Version::new(0, CONTRACT.minor, 0)
+    } else {
+        Version::new(CONTRACT.major, 0, 0)
+    }
+}
 
 /// The WASI that it links.
 const WASI: Version = Version::new(0, 2, 12);
@@ -46,6 +58,7 @@ pub(crate) enum Unfit {
     Precompiled,
     Truncated(String),
     Malformed(String),
+    WrongVersion(String),
     WrongWorld(String),
 }
 
@@ -108,6 +121,7 @@ fn unreadable(error: &wasmparser::BinaryReaderError) -> Unfit {
 impl Surface {
     /// Whether it fits the kind's world: all required exports, and no import that this kind cannot have.
     pub(crate) fn check(&self, kind: Kind) -> Result<(), Unfit> {
+        self.check_version()?;
         let missing: Vec<_> = required(kind)
             .into_iter()
             .filter(|name| !self.has_export(name))
@@ -120,7 +134,8 @@ impl Surface {
                 .unwrap_or_default();
             let missing = missing.join("`, `");
             return Err(Unfit::WrongWorld(format!(
-                "a {kind} must export `{missing}` at version {CONTRACT}{looks}"
+                "a {kind} must export `{missing}` at version {}{looks}",
+                *CONTRACT
             )));
         }
         let unknown: Vec<_> = self
@@ -132,15 +147,60 @@ impl Surface {
         if !unknown.is_empty() {
             let unknown = unknown.join("`, `");
             return Err(Unfit::WrongWorld(format!(
-                "it imports `{unknown}`, which this host does not give to a {kind}"
+                "it imports `{unknown}`, which this host does not give to a {kind}{}",
+                self.newer_than_host()
             )));
         }
         Ok(())
     }
 
+    /// The versions of the contract among all names: mostly one.
+    fn versions(&self) -> BTreeSet<Version> {
+        let names = self.imports.iter().chain(&self.exports).map(|name| split(name));
+        names
+            .filter(|(name, _)| name.starts_with("landfall:plugin/"))
+            .filter_map(|(_, version)| version)
+            .collect()
+    }
+
+    /// Another major line has other types: nothing of it can be linked.
+    fn check_version(&self) -> Result<(), Unfit> {
+        let Some(version) = self
+            .versions()
+            .into_iter()
+            .find(|version| !is_compatible(version, &CONTRACT))
+        else {
+            return Ok(());
+        };
+        let (age, cure) = if version > *CONTRACT {
+            ("newer", "update the host, or build the plugin with an older SDK")
+        } else {
+            ("older", "build the plugin with a newer SDK")
+        };
+        Err(Unfit::WrongVersion(format!(
+            "it was built for version {version} of the plugin contract, {age} than what this host supports: {} to {}; \
+             {cure}",
+            oldest(),
+            *CONTRACT
+        )))
+    }
+
+    /// Why something of this major line may still be missing here; empty if the component is not newer.
+    pub(crate) fn newer_than_host(&self) -> String {
+        match self.versions().pop_last() {
+            Some(version) if version > *CONTRACT => format!(
+                "; it was built for version {version} of the plugin contract, and this host supports {} to {}: update the \
+                 host, or build the plugin with an older SDK",
+                oldest(),
+                *CONTRACT
+            ),
+            _ => String::new(),
+        }
+    }
+
     /// Whether the optional interface is exported.
     pub(crate) fn has_export(&self, interface: &str) -> bool {
-        self.exports.iter().any(|export| is(export, interface, &CONTRACT))
+        self.exports.iter().any(|export| is(export, interface))
     }
 
     /// The interfaces among the imports that need a grant.
@@ -163,7 +223,7 @@ fn required(kind: Kind) -> [&'static str; 2] {
 
 fn is_known(kind: Kind, import: &str) -> bool {
     let (name, version) = split(import);
-    let spoken = if name.starts_with("wasi:") { &WASI } else { &CONTRACT };
+    let spoken = if name.starts_with("wasi:") { &WASI } else { &*CONTRACT };
     if !version.is_some_and(|version| is_compatible(&version, spoken)) {
         return false;
     }
@@ -176,9 +236,9 @@ fn is_known(kind: Kind, import: &str) -> bool {
         })
 }
 
-fn is(found: &str, wanted: &str, version: &Version) -> bool {
+fn is(found: &str, wanted: &str) -> bool {
     let (name, at) = split(found);
-    name == wanted && at.is_some_and(|at| is_compatible(&at, version))
+    name == wanted && at.is_some_and(|at| is_compatible(&at, &CONTRACT))
 }
 
 fn split(name: &str) -> (&str, Option<Version>) {
@@ -233,8 +293,29 @@ mod tests {
         };
         assert_eq!(
             text,
-            "a hypervisor-adapter must export `landfall:plugin/adapter` at version 0.1.0; it looks like a runbook"
+            format!(
+                "a hypervisor-adapter must export `landfall:plugin/adapter` at version {}; it looks like a runbook",
+                *CONTRACT
+            )
         );
+    }
+
+    #[test]
+    fn another_major_line_is_refused_with_the_range_and_a_newer_patch_is_not() {
+        assert!(*CONTRACT > Version::new(0, 0, 0), "the contract's version is a version");
+        let built_for = |version: &str| {
+            let export = |name| format!("landfall:plugin/{name}@{version}");
+            surface_of(&[], &[&export("plugin"), &export("runbook-run")]).check(Kind::Runbook)
+        };
+        assert_eq!(built_for("0.1.0"), Ok(()));
+        assert_eq!(built_for("0.1.99"), Ok(()));
+        for (version, age) in [("0.0.9", "older"), ("0.2.0", "newer"), ("1.0.0", "newer")] {
+            let Err(Unfit::WrongVersion(text)) = built_for(version) else {
+                panic!("{version}")
+            };
+            let range = format!("{age} than what this host supports: 0.1.0 to {}", *CONTRACT);
+            assert!(text.contains(version) && text.contains(&range), "{text}");
+        }
     }
 
     #[test]
@@ -242,6 +323,7 @@ mod tests {
         let exports = ["landfall:plugin/plugin@0.1.0", "landfall:plugin/policy@0.1.0"];
         for bad in [
             "landfall:plugin/clock@0.1.0",
+            "landfall:plugin/nothing@0.1.7",
             "wasi:http/types@0.2.12",
             "wasi:io/poll@0.3.0",
             "acme:x/y@1.0.0",

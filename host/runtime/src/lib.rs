@@ -37,8 +37,8 @@
 //!
 //! # Codes
 //!
-//! `LF0401`-`LF0417` loading, `LF0420`-`LF0422` binding, `LF0430`-`LF0439` and `LF0444`-`LF0448` calling, `LF0440`-`LF0443` starting,
-//! `LF0450`-`LF0452` the registry; each variant's `code` gives its own.
+//! `LF0401`-`LF0417` and `LF0490` loading, `LF0420`-`LF0422` binding, `LF0430`-`LF0439` and `LF0444`-`LF0448` calling,
+//! `LF0440`-`LF0443` starting, `LF0450`-`LF0452` the registry; each variant's `code` gives its own.
 
 mod adapter;
 mod address;

@@ -67,6 +67,9 @@ pub enum LoadError {
     /// Machine code.
     #[error("this is compiled machine code, which is never taken from a package; ship the component it was made from")]
     Precompiled,
+    /// Built for another major line of the contract.
+    #[error("{0}")]
+    WrongVersion(String),
     /// It does not fit its kind's world.
     #[error("the component does not fit its world: {0}")]
     WrongWorld(String),
@@ -120,6 +123,7 @@ impl LoadError {
             Self::Malformed(_) => "LF0406",
             Self::CoreModule => "LF0407",
             Self::Precompiled => "LF0408",
+            Self::WrongVersion(_) => "LF0490",
             Self::WrongWorld(_) => "LF0409",
             Self::Compile(_) => "LF0410",
             Self::Describe(_) => "LF0411",
@@ -141,6 +145,7 @@ impl From<Unfit> for LoadError {
             Unfit::Precompiled => Self::Precompiled,
             Unfit::Truncated(text) => Self::Truncated(text),
             Unfit::Malformed(text) => Self::Malformed(text),
+            Unfit::WrongVersion(text) => Self::WrongVersion(text),
             Unfit::WrongWorld(text) => Self::WrongWorld(text),
         }
     }
@@ -223,7 +228,7 @@ async fn load(shared: &Arc<Shared>, content: Content) -> Result<Arc<Plugin>, Loa
         .map_err(LoadError::Compile)?;
     let pre = everything
         .instantiate_pre(&component)
-        .map_err(|error| LoadError::WrongWorld(format!("{error:#}")))?;
+        .map_err(|error| LoadError::WrongWorld(format!("{error:#}{}", surface.newer_than_host())))?;
 
     let identity = Identity {
         name: manifest.plugin.name.clone(),

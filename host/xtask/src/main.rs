@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod demo;
 mod drift;
+mod freeze;
 mod generate;
 mod requirements;
 mod suite;
@@ -26,6 +27,8 @@ enum Command {
     BuildPlugins,
     /// Measure: a plan of 1,000 lab machines, at full speed and against the ideal
     Bench,
+    /// Keep a copy of the plugin contract as it is now, for the fence against incompatible changes
+    Freeze,
     /// Write the generated files: command reference, schemas, the table of requirements
     Generate,
     /// Fail if a generated file is not what `generate` would write
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Test => suite::run(),
         Command::BuildPlugins => build::plugins().map(|_| ()),
         Command::Bench => bench::run(),
+        Command::Freeze => freeze::run(),
         Command::Generate => generate::run(),
         Command::Drift => drift::run(),
     };

@@ -27,7 +27,9 @@ pub(crate) struct Fixture {
     bodies: Vec<(&'static str, String)>,
     helpers: String,
     text: String,
-    exports: &'static str,
+    exports: Vec<&'static str>,
+    /// Version and directory of the contract that it is built against.
+    contract: (&'static str, &'static str),
 }
 
 impl Fixture {
@@ -41,8 +43,15 @@ impl Fixture {
             bodies: Vec::new(),
             helpers: String::new(),
             text: String::new(),
-            exports: "",
+            exports: Vec::new(),
+            contract: (landfall_wit::VERSION, landfall_wit::DIRECTORY),
         }
+    }
+
+    /// Built against an earlier version of the contract.
+    pub(crate) fn built_for(mut self, contract: (&'static str, &'static str)) -> Self {
+        self.contract = contract;
+        self
     }
 
     /// A policy whose functions all answer with an empty list.
@@ -54,8 +63,8 @@ impl Fixture {
     }
 
     /// Exports that the world does not require.
-    pub(crate) fn exporting(mut self, wit: &'static str) -> Self {
-        self.exports = wit;
+    pub(crate) fn exporting(mut self, interfaces: &[&'static str]) -> Self {
+        self.exports.extend(interfaces);
         self
     }
 
@@ -100,12 +109,15 @@ impl Fixture {
 
     pub(crate) fn component(&self) -> Vec<u8> {
         let mut resolve = Resolve::default();
-        resolve.push_dir(landfall_wit::DIRECTORY).unwrap();
+        resolve.push_dir(self.contract.1).unwrap();
+        let version = self.contract.0;
+        let export = |interface: &&str| format!("export landfall:plugin/{interface}@{version};");
+        let exports = self.exports.iter().map(export).collect::<Vec<_>>().join(" ");
         // Imports that no body calls do not reach the component.
         let source = format!(
-            "package test:it; world it {{ include landfall:plugin/{}@0.1.0; {}
+            "package test:it; world it {{ include landfall:plugin/{}@{version}; {exports}
              import wasi:clocks/wall-clock@0.2.12; import wasi:random/random@0.2.12; }}",
-            self.kind, self.exports
+            self.kind
         );
         let package = resolve.push_source("it.wit", &source).unwrap();
         let world = resolve.select_world(&[package], Some("it")).unwrap();
@@ -122,6 +134,13 @@ impl Fixture {
     fn module(&self, resolve: &Resolve, world: wit_parser::WorldId) -> String {
         let mut wat = "(module\n".to_owned();
         for (alias, interface, name) in &self.imports {
+            // Tests name our interfaces without a version.
+            let own = format!("{interface}@{}", self.contract.0);
+            let interface = if interface.contains('@') {
+                interface
+            } else {
+                own.as_str()
+            };
             let signature = match name.strip_prefix("[resource-drop]") {
                 Some(_) => "(param i32)".to_owned(),
                 None => signature(resolve, AbiVariant::GuestImport, find(resolve, interface, name)),

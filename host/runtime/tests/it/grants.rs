@@ -70,7 +70,7 @@ fn bind(place: &Place, plugin: &Arc<Plugin>, grants: &str, limits: Limits) -> Re
     )?)
 }
 
-async fn run(runbook: &Runbook) -> Result<Outcome, CallError> {
+pub(crate) async fn run(runbook: &Runbook) -> Result<Outcome, CallError> {
     runbook.run(call(), context(), None).await
 }
 
@@ -129,7 +129,7 @@ async fn an_interface_without_a_grant_is_not_linked() {
     let place = Place::new();
     let fixture = Fixture::new("runbook")
         .requests(r#"interfaces = ["clock", "random"]"#)
-        .import("now", "landfall:plugin/clock@0.1.0", "now-ms")
+        .import("now", "landfall:plugin/clock", "now-ms")
         .body("run", "(drop (call $now)) i32.const 2048");
     let plugin = place.runtime.load(&fixture.write(&place.plugins())).await.unwrap();
     let error = bind(&place, &plugin, r#"interfaces = ["random"]"#, Limits::default())
@@ -218,8 +218,8 @@ async fn bytes_go_through_a_buffer() {
     let streams = "wasi:io/streams@0.2.12";
     let mut fixture = Fixture::new("hypervisor-adapter")
         .requests(r#"interfaces = ["buffers"]"#)
-        .import("writer", "landfall:plugin/buffers@0.1.0", "[method]buffer.writer")
-        .import("give-back", "landfall:plugin/buffers@0.1.0", "[resource-drop]buffer")
+        .import("writer", "landfall:plugin/buffers", "[method]buffer.writer")
+        .import("give-back", "landfall:plugin/buffers", "[resource-drop]buffer")
         .import("write", streams, "[method]output-stream.blocking-write-and-flush")
         .import("close", streams, "[resource-drop]output-stream");
     let data = fixture.text("disk data");
@@ -254,9 +254,8 @@ async fn bytes_go_through_a_buffer() {
 #[tokio::test]
 async fn optional_exports_are_found() {
     let place = Place::new();
-    let exports = "export landfall:plugin/runbook-probe@0.1.0; export landfall:plugin/runbook-undo@0.1.0;";
     let fixture = Fixture::new("runbook")
-        .exporting(exports)
+        .exporting(&["runbook-probe", "runbook-undo"])
         .answering("probe")
         .answering("undo");
     let plugin = place.runtime.load(&fixture.write(&place.plugins())).await.unwrap();
@@ -300,7 +299,7 @@ async fn wasi_is_there_and_tells_nothing_without_a_grant() {
 #[tokio::test]
 async fn configuration_arrives() {
     let place = Place::new();
-    let mut fixture = Fixture::new("runbook").import("get", "landfall:plugin/config@0.1.0", "get");
+    let mut fixture = Fixture::new("runbook").import("get", "landfall:plugin/config", "get");
     let name = fixture.text("url");
     let body = format!(
         "(call $get {name} (i32.const 512))

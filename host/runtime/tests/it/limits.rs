@@ -111,7 +111,7 @@ async fn memory_is_limited_and_the_error_says_so() {
 #[tokio::test]
 async fn a_trap_carries_its_place_and_the_last_words() {
     let place = Place::new();
-    let mut fixture = Fixture::policy().import("log", "landfall:plugin/log@0.1.0", "write");
+    let mut fixture = Fixture::policy().import("log", "landfall:plugin/log", "write");
     let words = fixture.text("panicked at 'no point'\nforged line");
     let body = format!("(call $log (i32.const 4) {words}) (call $deep) unreachable");
     let fixture = fixture.body("select", body).helper("(func $deep unreachable)");
@@ -146,7 +146,7 @@ async fn a_stack_that_never_ends_is_an_error_of_its_own() {
 #[tokio::test]
 async fn a_flood_of_lines_is_dropped_and_the_call_goes_on() {
     let place = Place::new();
-    let mut fixture = Fixture::policy().import("log", "landfall:plugin/log@0.1.0", "write");
+    let mut fixture = Fixture::policy().import("log", "landfall:plugin/log", "write");
     let line = fixture.text("again and again");
     let flood = format!(
         "(local $n i32) (loop $l (call $log (i32.const 2) {line})

@@ -8,8 +8,10 @@
     reason = "a test ends at the first surprise; clippy knows test functions, not their helpers"
 )]
 
+mod compatible;
 mod fixture;
 mod grants;
 mod limits;
 mod load;
 mod registry;
+mod versions;
