@@ -108,7 +108,7 @@ codes! {
     PLUGINS_DIRECTORY "LF0450" "The plugin directory cannot be read", "It does not exist, or the daemon may not read it.", "Create it, or correct `plugins` in the daemon's configuration.";
     PLUGINS_WRITABLE "LF0451" "Everybody can write to the plugin directory", "Whoever can write there decides what the daemon runs.", "Take the permission away: chmod o-w.";
     PLUGINS_WATCH "LF0452" "The plugin directory cannot be watched", "The system has no watches left, or the file system has none.", "Raise fs.inotify.max_user_watches.";
-    PLUGIN_CONTRACT "LF0490" "A plugin for another version of the contract", "The component was built for a version of `landfall:plugin` that this host does not support: too old, or too new. The message has both.", "Build the plugin with an SDK of the range that the message prints, or update the host.";
+    PLUGIN_CONTRACT_RANGE "LF0490" "A plugin for another version of the contract", "The component was built for a version of `landfall:plugin` that this host does not support: too old, or too new. The message has both.", "Build the plugin with an SDK of the range that the message prints, or update the host.";
 
     UNKNOWN_PLUGIN "LF0460" "No such plugin serves", "A site, plan or request names a plugin, and no plugin of that name serves.", "`landfall plugin list` shows what serves and what failed to load, with the reason.";
     PLUGIN_REVOKED "LF0461" "A plugin version was revoked", "An administrator took this version out of service for good; its calls were ended and no new ones are made.", "Jobs that were pinned to it wait: `landfall job repin JOB STEP --to DIGEST --reason WHY` lets them go on with another version. For new jobs, put another version into the plugin directory or `landfall plugin activate` one.";
