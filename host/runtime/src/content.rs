@@ -3,10 +3,11 @@
 //! Jobs pin digests, and the author's directory changes under them. So a plugin is copied here before anything else is
 //! done with it, and what runs is always this copy.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::files;
+use crate::{digest, files};
 
 /// The manifest's file name, here and at the author's.
 pub(crate) const MANIFEST: &str = "plugin.toml";
@@ -57,6 +58,33 @@ impl ContentStore {
             manifest: fs::read(place.join(MANIFEST))?,
             component: fs::read(place.join(COMPONENT))?,
         })
+    }
+
+    /// Digests of all versions.
+    pub(crate) fn list(&self) -> io::Result<Vec<String>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let digest = format!("sha256:{}", entry?.file_name().to_string_lossy());
+            if digest::digits(&digest).is_some() {
+                found.push(digest);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes versions that are not among these; gives their digests.
+    pub(crate) fn forget_all_but(&self, kept: &BTreeSet<String>) -> io::Result<Vec<String>> {
+        let mut removed = self.list()?;
+        removed.retain(|digest| !kept.contains(digest));
+        for digest in &removed {
+            let Some(digits) = digest::digits(digest) else { continue };
+            let place = self.directory.join(digits);
+            // Renamed first: a version is there whole or not at all.
+            let temporary = files::temporary_beside(&place)?;
+            fs::rename(&place, &temporary)?;
+            fs::remove_dir_all(&temporary)?;
+        }
+        Ok(removed)
     }
 }
 

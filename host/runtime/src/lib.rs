@@ -81,7 +81,10 @@ pub use load::LoadError;
 pub use manifest::{About, Build, Kind, Manifest, Requests};
 pub use plugin::Plugin;
 pub use policy::Policy;
-pub use registry::{PluginStatus, Registry, RegistryError, State, StatusError};
+pub use registry::{
+    Accept, Aside, Cause, Change, Decision, Forgetful, HISTORY_MAX, Keeper, Order, OrderError, Past, PluginStatus,
+    Registry, RegistryError, RegistryOptions, Remembered, Revocation, Served, State, StatusError, Waiting, Want,
+};
 pub use runbook::Runbook;
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};
 pub use watch::Watch;

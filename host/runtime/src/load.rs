@@ -152,9 +152,14 @@ impl From<Unfit> for LoadError {
 }
 
 pub(crate) async fn from_directory(shared: &Arc<Shared>, directory: &Path) -> Result<Arc<Plugin>, LoadError> {
+    let content = read(shared, directory).await?;
+    from_content(shared, content).await
+}
+
+/// The author's files, as they are now.
+pub(crate) async fn read(shared: &Shared, directory: &Path) -> Result<Content, LoadError> {
     let (directory, limit) = (directory.to_owned(), shared.largest_component);
-    let content = blocking(move || read(&directory, limit)).await??;
-    load(shared, content).await
+    blocking(move || read_files(&directory, limit)).await?
 }
 
 pub(crate) async fn from_store(shared: &Arc<Shared>, digest: &str) -> Result<Arc<Plugin>, LoadError> {
@@ -175,11 +180,10 @@ pub(crate) async fn from_store(shared: &Arc<Shared>, digest: &str) -> Result<Arc
         }),
     })
     .await??;
-    load(shared, content).await
+    from_content(shared, content).await
 }
 
-/// The author's files, as they are now.
-fn read(directory: &Path, limit: u64) -> Result<Content, LoadError> {
+fn read_files(directory: &Path, limit: u64) -> Result<Content, LoadError> {
     let manifest = read_file(&directory.join(MANIFEST), LARGEST_MANIFEST)?;
     let component = read_file(&directory.join(&parse(&manifest)?.plugin.component), limit)?;
     Ok(Content { manifest, component })
@@ -202,7 +206,7 @@ fn parse(manifest: &[u8]) -> Result<Manifest, LoadError> {
     manifest::Manifest::parse(text).map_err(LoadError::Manifest)
 }
 
-async fn load(shared: &Arc<Shared>, content: Content) -> Result<Arc<Plugin>, LoadError> {
+pub(crate) async fn from_content(shared: &Arc<Shared>, content: Content) -> Result<Arc<Plugin>, LoadError> {
     let digest = digest::of_plugin(&content.manifest, &content.component);
     refuse_revoked(shared, &digest)?;
     if let Some(plugin) = alive(shared, &digest) {
@@ -360,6 +364,12 @@ pub(crate) fn alive(shared: &Shared, digest: &str) -> Option<Arc<Plugin>> {
         .unwrap_or_else(PoisonError::into_inner)
         .get(digest)
         .and_then(Weak::upgrade)
+}
+
+/// Every version that is in somebody's hands.
+pub(crate) fn all_alive(shared: &Shared) -> Vec<Arc<Plugin>> {
+    let loaded = shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded.values().filter_map(Weak::upgrade).collect()
 }
 
 fn remember(shared: &Shared, plugin: &Arc<Plugin>) {

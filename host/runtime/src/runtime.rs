@@ -158,6 +158,20 @@ impl Runtime {
         crate::load::from_store(&self.shared, digest).await
     }
 
+    /// Digests of the versions in the content store.
+    pub async fn stored(&self) -> std::io::Result<Vec<String>> {
+        let shared = Arc::clone(&self.shared);
+        let listed = tokio::task::spawn_blocking(move || shared.store.list()).await;
+        listed.map_err(std::io::Error::other)?
+    }
+
+    /// Removes all other versions from the content store; gives their digests.
+    pub(crate) async fn forget_all_but(&self, kept: BTreeSet<String>) -> std::io::Result<Vec<String>> {
+        let shared = Arc::clone(&self.shared);
+        let removed = tokio::task::spawn_blocking(move || shared.store.forget_all_but(&kept)).await;
+        removed.map_err(std::io::Error::other)?
+    }
+
     /// Ends this version's calls and never loads it again. Not durable: whoever decides it says it again at each start.
     pub fn revoke(&self, digest: &str) {
         let mut revoked = self.shared.revoked.lock().unwrap_or_else(PoisonError::into_inner);

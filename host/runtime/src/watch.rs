@@ -1,22 +1,26 @@
 //! Hot reload: what happens in the plugin directory leads to a refresh of the registry.
 //!
 //! The parent directory is watched, not files: editors and `cp` replace files, and a watch dies with what it watches.
-//! Events only say "look again"; a quiet moment is waited for, and a slow regular look makes up for events that file
-//! systems of other machines never send.
+//! Events only say which plugin directory to look at; each has a quiet moment of its own, so that one that is written
+//! all the time holds no other up. A slow regular look makes up for events that file systems of other machines never
+//! send.
 
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::registry::{Registry, RegistryError};
 
 /// Events of one `cp -r` come within this of each other.
 const DEBOUNCE: Duration = Duration::from_millis(300);
 
-/// A storm of writes must not keep everything else from being seen.
+/// A directory that is never quiet is looked at all the same: what is torn is noticed while it is read.
 const LONGEST_DEBOUNCE: Duration = Duration::from_secs(5);
 
 /// For network file systems, and for events that were lost.
@@ -36,22 +40,22 @@ impl Drop for Watch {
 }
 
 impl Registry {
-    /// Starts to watch the plugin directory, on the async runtime that this is called from.
+    /// Starts to watch the plugin directory, on the async runtime that this is called from, and to act upon versions
+    /// that fail by themselves.
     pub fn watch(&self) -> Result<Watch, RegistryError> {
-        // One waiting signal is enough: it says "look again", however often.
-        let (signal, signals) = mpsc::channel(1);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let only_read = event.is_ok_and(|event| event.kind.is_access());
-            if !only_read {
-                // A full channel holds a signal already.
-                let _ = signal.try_send(());
-            }
+        let touched = Arc::new(Touched::default());
+        let (noted, root) = (Arc::clone(&touched), self.directory().to_owned());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+            Ok(event) if event.kind.is_access() => {}
+            Ok(event) => noted.note(event.paths.iter().filter_map(|path| plugin_of(&root, path))),
+            // Events were lost: everything is looked at.
+            Err(_) => noted.note([root.clone()].into_iter()),
         })
         .map_err(RegistryError::Watch)?;
         watcher
             .watch(self.directory(), RecursiveMode::Recursive)
             .map_err(RegistryError::Watch)?;
-        let task = tokio::spawn(follow(self.clone(), signals));
+        let task = tokio::spawn(follow(self.clone(), touched));
         Ok(Watch {
             task,
             _watcher: watcher,
@@ -59,35 +63,78 @@ impl Registry {
     }
 }
 
-async fn follow(registry: Registry, mut signals: mpsc::Receiver<()>) {
-    let mut settled = true;
-    loop {
-        let patience = if settled { REGULAR_LOOK } else { DEBOUNCE };
-        match timeout(patience, signals.recv()).await {
-            Ok(Some(())) => quiet(&mut signals).await,
-            Ok(None) => return,
-            Err(_) => {}
+/// The plugin's directory that a path lies in, or the root itself.
+fn plugin_of(root: &Path, path: &Path) -> Option<PathBuf> {
+    let inside = path.strip_prefix(root).ok()?;
+    Some(inside.iter().next().map_or(root.to_owned(), |name| root.join(name)))
+}
+
+/// When each directory was touched: first and last since it was looked at.
+#[derive(Debug, Default)]
+struct Touched {
+    times: Mutex<HashMap<PathBuf, (Instant, Instant)>>,
+    news: Notify,
+}
+
+impl Touched {
+    fn note(&self, paths: impl Iterator<Item = PathBuf>) {
+        let now = Instant::now();
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in paths {
+            times.entry(path).or_insert((now, now)).1 = now;
         }
-        settled = registry.refresh().await.unwrap_or_else(|error| {
-            tracing::warn!(
-                code = error.code(),
-                error = &error as &dyn std::error::Error,
-                "plugins were not refreshed"
-            );
-            true
-        });
+        drop(times);
+        self.news.notify_one();
+    }
+
+    /// When the next directory has been quiet for long enough.
+    fn due(&self) -> Option<Instant> {
+        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.values().map(|(first, last)| due(*first, *last)).min()
+    }
+
+    /// Forgets the directories that are due, and gives the others.
+    fn take(&self, now: Instant) -> BTreeSet<PathBuf> {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.retain(|_, (first, last)| due(*first, *last) > now);
+        times.keys().cloned().collect()
     }
 }
 
-/// Waits until no event came for a while.
-async fn quiet(signals: &mut mpsc::Receiver<()>) {
-    let end = Instant::now() + LONGEST_DEBOUNCE;
-    while Instant::now() < end {
-        if timeout_at((Instant::now() + DEBOUNCE).min(end), signals.recv())
-            .await
-            .is_err()
-        {
-            return;
+fn due(first: Instant, last: Instant) -> Instant {
+    (last + DEBOUNCE).min(first + LONGEST_DEBOUNCE)
+}
+
+async fn follow(registry: Registry, touched: Arc<Touched>) {
+    let mut struck = registry.struck();
+    let mut regular = Instant::now() + REGULAR_LOOK;
+    loop {
+        let due = touched.due().unwrap_or(regular).min(regular);
+        tokio::select! {
+            () = touched.news.notified() => continue,
+            struck = struck.changed() => {
+                if struck.is_ok() {
+                    registry.quarantine().await;
+                }
+                continue;
+            }
+            () = sleep_until(due) => {}
+        }
+        let looked = if Instant::now() < regular {
+            registry.refresh_quiet(&touched.take(Instant::now())).await
+        } else {
+            regular = Instant::now() + REGULAR_LOOK;
+            registry.refresh().await
+        };
+        match looked {
+            // Something was being written, and there may be no event to come.
+            Ok(false) => touched.note([registry.directory().to_owned()].into_iter()),
+            Ok(true) => {}
+            Err(error) => tracing::warn!(
+                code = error.code(),
+                error = &error as &dyn std::error::Error,
+                "plugins were not refreshed"
+            ),
         }
     }
 }

@@ -251,6 +251,14 @@ impl Place {
         Self { directory, runtime }
     }
 
+    /// The same directory with a runtime that knows nothing yet.
+    pub(crate) fn restarted(self) -> Self {
+        let Self { directory, runtime } = self;
+        drop(runtime);
+        let runtime = Runtime::new(options(directory.path())).unwrap();
+        Self { directory, runtime }
+    }
+
     pub(crate) fn plugins(&self) -> PathBuf {
         self.directory.path().join("plugins")
     }
