@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::manifest::Kind;
 use crate::plugin::Plugin;
 use crate::runtime::Runtime;
+use crate::stage::Stage;
 use crate::state::Subject;
 
 /// A plugin that is linked and ready to be called. Cheap to clone.
@@ -67,6 +68,7 @@ impl Binding {
             label,
             config,
             interfaces,
+            stage: None,
         };
         let callee = Callee {
             shared: Arc::clone(&runtime.shared),
@@ -84,6 +86,27 @@ impl Binding {
     pub fn with_limits(&self, limits: Limits) -> Self {
         let mut other = self.clone();
         other.callee.limits = limits;
+        other
+    }
+
+    /// The same binding with something that stands in for the world.
+    #[must_use]
+    pub fn on_stage(&self, stage: Arc<Stage>) -> Self {
+        let mut other = self.clone();
+        let Subject {
+            plugin,
+            label,
+            config,
+            interfaces,
+            stage: _,
+        } = &*self.callee.subject;
+        other.callee.subject = Arc::new(Subject {
+            plugin: plugin.clone(),
+            label: label.clone(),
+            config: Arc::clone(config),
+            interfaces: interfaces.clone(),
+            stage: Some(stage),
+        });
         other
     }
 

@@ -53,11 +53,24 @@ pub(crate) struct Guest {
     pub(crate) store: Store<GuestState>,
     pub(crate) instance: Instance,
     deadline: Instant,
+    wall: Duration,
 }
 
 impl Guest {
     /// Tells the plugin how long it has left.
     pub(crate) fn stamp(&self, call: &mut Call) {
+        if self
+            .store
+            .data()
+            .subject
+            .stage
+            .as_ref()
+            .is_some_and(|stage| stage.now_ms().is_some())
+        {
+            // On a stage no time passes but the script's, and a guest that passes this on must do so every time alike.
+            call.remaining_ms = u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX);
+            return;
+        }
         let left = self.deadline.saturating_duration_since(Instant::now());
         call.remaining_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     }
@@ -165,7 +178,15 @@ where
     let _slot = shared.instances.acquire().await?;
     record.start();
     let client = shared.http.clone();
-    let gate = Gate::new(client, effective, Arc::clone(&record), deadline, limits.body_bytes);
+    let stage = subject.stage.clone();
+    let gate = Gate::new(
+        client,
+        effective,
+        Arc::clone(&record),
+        deadline,
+        limits.body_bytes,
+        stage,
+    );
     let mut store = Store::new(
         pre.engine(),
         GuestState::new(subject, Arc::clone(&record), gate, &limits),
@@ -185,6 +206,7 @@ where
         store,
         instance,
         deadline,
+        wall: limits.wall,
     };
     body(&mut guest).await
 }

@@ -66,6 +66,7 @@ mod policy;
 mod registry;
 mod runbook;
 mod runtime;
+mod stage;
 mod state;
 mod watch;
 
@@ -87,4 +88,5 @@ pub use registry::{
 };
 pub use runbook::Runbook;
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};
+pub use stage::{Script, Stage, StageLine, StageReply, StageRequest, Watcher};
 pub use watch::Watch;

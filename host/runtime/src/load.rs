@@ -282,6 +282,7 @@ async fn describe(
         label: "describe".to_owned(),
         config: Arc::default(),
         interfaces: BTreeSet::new(),
+        stage: None,
     };
     let callee = Callee {
         shared: Arc::clone(shared),

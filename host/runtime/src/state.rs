@@ -14,6 +14,7 @@ use crate::host::http::Gate;
 use crate::host::log::LogBudget;
 use crate::host::wasi;
 use crate::limits::{Limits, MemoryLimiter, Refused};
+use crate::stage::Stage;
 
 /// Denials kept for the error; a guest that asks in a loop gets no list without end.
 const MOST_DENIALS: usize = 8;
@@ -26,6 +27,8 @@ pub(crate) struct Subject {
     pub(crate) config: Arc<BTreeMap<String, String>>,
     /// What is granted and requested.
     pub(crate) interfaces: BTreeSet<Interface>,
+    /// In tests of a plugin: what stands in for the world.
+    pub(crate) stage: Option<Arc<Stage>>,
 }
 
 impl Subject {
@@ -176,6 +179,9 @@ impl crate::bindings::landfall::plugin::types::Host for GuestState {}
 impl Drop for GuestState {
     fn drop(&mut self) {
         self.record.note_memory(&self.memory);
+        if let Some(stage) = &self.subject.stage {
+            stage.note_denials(self.record.denials());
+        }
     }
 }
 

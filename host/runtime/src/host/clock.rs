@@ -18,6 +18,9 @@ impl Host for GuestState {
     )]
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
         self.subject.expect(Interface::Clock)?;
+        if let Some(now) = self.subject.stage.as_ref().and_then(|stage| stage.now_ms()) {
+            return Ok(now);
+        }
         let since = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -26,6 +29,9 @@ impl Host for GuestState {
 
     fn monotonic_ms(&mut self) -> wasmtime::Result<u64> {
         self.subject.expect(Interface::Clock)?;
+        if let Some(now) = self.subject.stage.as_ref().and_then(|stage| stage.now_ms()) {
+            return Ok(now);
+        }
         Ok(u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 }

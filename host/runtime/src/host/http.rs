@@ -20,6 +20,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::address::{self, CheckedResolver, RefusedName, UnknownName};
 use crate::grants::{Denial, Effective, HttpGrant, Remedy};
+use crate::stage::{self, Stage, StageRequest};
 use crate::state::Record;
 
 /// A site that does not answer a connection within this is down as far as one call is concerned.
@@ -65,6 +66,7 @@ pub(crate) struct Gate {
     /// Bytes, in each direction.
     largest_body: usize,
     under_way: Arc<Semaphore>,
+    stage: Option<Arc<Stage>>,
 }
 
 impl Gate {
@@ -74,6 +76,7 @@ impl Gate {
         record: Arc<Record>,
         deadline: Instant,
         largest_body: usize,
+        stage: Option<Arc<Stage>>,
     ) -> Self {
         Self {
             client,
@@ -82,6 +85,7 @@ impl Gate {
             deadline,
             largest_body,
             under_way: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            stage,
         }
     }
 }
@@ -113,6 +117,7 @@ impl WasiHttpHooks for Gate {
             deadline: self.deadline,
             largest_body: self.largest_body,
             under_way: Arc::clone(&self.under_way),
+            stage: self.stage.clone(),
         };
         Box::new(call.send(url, request, options.unwrap_or_default()))
     }
@@ -166,6 +171,7 @@ struct Outgoing {
     deadline: Instant,
     largest_body: usize,
     under_way: Arc<Semaphore>,
+    stage: Option<Arc<Stage>>,
 }
 
 impl Outgoing {
@@ -177,6 +183,7 @@ impl Outgoing {
             deadline,
             largest_body,
             under_way,
+            stage,
         } = self;
         let _slot = under_way.acquire().await.map_err(|_| Error::ConnectionLimitReached)?;
         let (parts, body) = request.into_parts();
@@ -185,20 +192,46 @@ impl Outgoing {
         let asked = options
             .first_byte_timeout
             .map(|first| first + options.connect_timeout.unwrap_or(CONNECT_TIMEOUT));
+        let patience = asked.unwrap_or(left);
+        let seen = stage.map(|stage| {
+            let request = StageRequest {
+                method: parts.method.to_string(),
+                url: url.to_string(),
+                headers: stage::texts(&parts.headers),
+                body: body.clone(),
+            };
+            (stage, request)
+        });
+        if let Some((stage, request)) = &seen
+            && let Some(answer) = stage.answer(request.clone(), patience)
+        {
+            if !matches!(answer, Err(Error::ConnectionRefused)) {
+                record.request_leaves();
+            }
+            let response = answer?.map(|body| stream(body, largest_body, record));
+            return Ok((response, Box::new(async { Ok(()) })));
+        }
         let request = client
             .request(parts.method, url.clone())
             .headers(parts.headers)
             .body(body)
             .timeout(left);
         record.request_leaves();
-        let response = tokio::time::timeout(asked.unwrap_or(left), request.send()).await;
-        let response = response.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| {
-            if error.is_connect() {
-                record.request_did_not_leave();
+        let response = match tokio::time::timeout(patience, request.send()).await {
+            Ok(Ok(response)) => Ok(http::Response::from(response)),
+            Ok(Err(error)) => {
+                if error.is_connect() {
+                    record.request_did_not_leave();
+                }
+                Err(translate(&error, &record, &url))
             }
-            translate(&error, &record, &url)
-        })?;
-        let response = http::Response::from(response).map(|body| stream(body, largest_body, record));
+            Err(_) => Err(Error::ConnectionReadTimeout),
+        };
+        let response = match seen {
+            Some((stage, request)) => stage.show(request, response).await,
+            None => response,
+        }?;
+        let response = response.map(|body| stream(body, largest_body, record));
         Ok((response, Box::new(async { Ok(()) })))
     }
 }

@@ -64,6 +64,9 @@ impl Host for GuestState {
             }
             return Ok(());
         }
+        if let Some(stage) = &self.subject.stage {
+            stage.note_line(name_of(level), line.clone());
+        }
         let (plugin, label) = (&self.subject.plugin, self.subject.label.as_str());
         let (name, digest) = (plugin.name.as_str(), plugin.digest.as_str());
         let version = &plugin.version;
@@ -75,6 +78,16 @@ impl Host for GuestState {
             Level::Error => error!(target: "landfall::plugin", plugin = name, %version, digest, label, "{line}"),
         }
         Ok(())
+    }
+}
+
+fn name_of(level: Level) -> &'static str {
+    match level {
+        Level::Trace => "trace",
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
     }
 }
 
