@@ -71,6 +71,9 @@ fn config() -> Config {
         .epoch_interruption(true)
         // Contracts are synchronous (VERSIONING.md); the machinery for concurrent guests costs every call.
         .concurrency_support(false)
+        // A policy gives the same answer on every machine (X05).
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
@@ -93,7 +96,9 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_core_instance_size(METADATA)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
+        .max_memories_per_module(MEMORIES)
         .max_tables_per_component(TABLES)
+        .max_tables_per_module(TABLES)
         .max_memory_size(LARGEST_MEMORY)
         .table_elements(LARGEST_TABLE)
         .linear_memory_keep_resident(KEPT_WARM)

@@ -11,6 +11,7 @@
 mod compatible;
 mod fixture;
 mod grants;
+mod hostile;
 mod limits;
 mod load;
 mod registry;
