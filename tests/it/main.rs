@@ -26,4 +26,5 @@ mod points;
 mod preflight;
 mod protection;
 mod rehearsal;
+mod replay;
 mod security;

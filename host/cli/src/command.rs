@@ -13,6 +13,7 @@ mod job;
 mod lab;
 mod plan;
 mod plugin;
+mod policy;
 mod protect;
 mod reference;
 mod request;
@@ -106,6 +107,9 @@ enum Command {
     /// Plugins: build them, and see which serve
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Recovery-point policies: what they offer, decided, and would decide
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Explain an error code; without one, list them all
     Explain(explain::Arguments),
     /// Check that everything a recovery needs works
@@ -162,6 +166,7 @@ impl Cli {
             Command::Commit(arguments) => arguments.run(&context).await,
             Command::Job(command) => command.run(&context).await,
             Command::Plugin(command) => command.run(&context).await,
+            Command::Policy(command) => command.run(&context).await,
             Command::Explain(arguments) => arguments.run(&context),
             Command::Doctor(arguments) => arguments.run(&context).await,
             Command::Completions(arguments) => arguments.run(),

@@ -7,6 +7,7 @@ mod health;
 mod items;
 mod jobs;
 mod plugins;
+mod policies;
 mod sites;
 pub mod wire;
 
@@ -71,6 +72,9 @@ fn protected() -> OpenApiRouter<Shared> {
         .routes(routes!(events::all))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
+        .routes(routes!(policies::decisions))
+        .routes(routes!(policies::run))
+        .routes(routes!(policies::retain))
         .routes(routes!(health::version))
 }
 

@@ -13,6 +13,7 @@ mod engine;
 mod poll;
 mod preflight;
 mod problem;
+pub mod replay;
 mod replicate;
 mod runner;
 mod sites;

@@ -21,6 +21,7 @@ use landfall_recovery::words::Failure;
 use landfall_store::{Batch, Space, StoreError};
 use tokio::sync::Semaphore;
 
+pub(crate) use self::points::RETAINER;
 use crate::clock;
 use crate::contract::from_call_error;
 use crate::engine::{Engine, unit_of};

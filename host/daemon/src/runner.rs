@@ -116,11 +116,15 @@ struct Runner {
     reports: mpsc::Sender<Message>,
 }
 
+/// Decisions of policies that are kept to be replayed: some KiB each, and two failovers of 10,000 lone machines.
+const DECISIONS_KEPT: u32 = 20_000;
+
 /// What one turn of the task writes and then does.
 #[derive(Default)]
 struct Turn {
     records: Vec<Record>,
     catalogues: BTreeMap<String, Catalogue>,
+    decisions: Vec<crate::replay::PolicyDecision>,
     items: BTreeMap<String, ItemState>,
     start: Vec<Work>,
     notes: Vec<(StepIndex, Note)>,
@@ -197,8 +201,13 @@ impl Runner {
             return;
         }
         match report {
-            Report::Done { outputs, catalogues } => {
+            Report::Done {
+                outputs,
+                catalogues,
+                decision,
+            } => {
                 turn.catalogues.extend(catalogues);
+                turn.decisions.extend(decision.map(|decision| *decision));
                 self.record(
                     turn,
                     Event::Outcome {
@@ -329,6 +338,7 @@ impl Runner {
                 match &record.event {
                     Event::Ended { outcome, .. } => {
                         batch.ending(&id, outcome_name(*outcome), record.at);
+                        batch.keep_last(Space::Decision, DECISIONS_KEPT);
                     }
                     // A decision about a job that had ended reopens it.
                     Event::Operator { .. } => {
@@ -342,6 +352,9 @@ impl Runner {
             }
             for (item, catalogue) in &turn.catalogues {
                 batch.put(Space::Points, item, catalogue)?;
+            }
+            for decision in &turn.decisions {
+                batch.put(Space::Decision, &format!("{id}/{}", decision.step), decision)?;
             }
             if let Some(tested) = &tested {
                 batch.put(Space::Tested, &self.job.frozen.plan.name, tested)?;

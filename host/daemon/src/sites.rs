@@ -55,6 +55,11 @@ impl Engine {
         Policy::new(binding).map_err(|error| Failure::definite(error.code(), error.to_string()))
     }
 
+    /// The policy of exactly this version, under its own name.
+    pub(crate) async fn pinned_policy_of(&self, pinned: &Pinned) -> Result<Policy, Failure> {
+        self.pinned_policy(&pinned.plugin, pinned).await
+    }
+
     /// What serves a site now, as a job would pin it.
     pub(crate) fn pin_site(&self, site: &str) -> Result<Pinned, Failure> {
         let config = self.config.sites.get(site).ok_or_else(|| unknown_site(site))?;

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::engine::{Catalogue, Engine};
+use crate::replay::PolicyDecision;
 use crate::replicate::hold_unit;
 use crate::runner::{Message, Note};
 
@@ -55,6 +56,7 @@ pub(crate) enum Report {
     Done {
         outputs: Pairs,
         catalogues: BTreeMap<String, Catalogue>,
+        decision: Option<Box<PolicyDecision>>,
     },
     /// It was not needed.
     Skipped { reason: String },
@@ -75,6 +77,7 @@ impl Report {
         Self::Done {
             outputs,
             catalogues: BTreeMap::new(),
+            decision: None,
         }
     }
 }
@@ -202,6 +205,7 @@ fn forget_points(task: &Task, report: Report) -> Report {
         Report::Done {
             outputs,
             mut catalogues,
+            decision,
         } if task.step().kind == StepKind::DeletePoints => {
             let observed_at = clock::now();
             let none = || Catalogue {
@@ -209,7 +213,11 @@ fn forget_points(task: &Task, report: Report) -> Report {
                 observed_at,
             };
             catalogues.extend(task.step().items.iter().map(|item| (item.clone(), none())));
-            Report::Done { outputs, catalogues }
+            Report::Done {
+                outputs,
+                catalogues,
+                decision,
+            }
         }
         other => other,
     }

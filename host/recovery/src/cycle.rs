@@ -136,6 +136,7 @@ mod tests {
         points_every_ms: 60_000,
         app_consistent_every_ms: Some(300_000),
         retention_ms: 0,
+        retention_policy: None,
     };
 
     #[test]

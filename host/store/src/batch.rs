@@ -12,6 +12,7 @@ pub struct Batch {
     pub(crate) records: Vec<Entry>,
     pub(crate) endings: Vec<(String, String, u64)>,
     pub(crate) states: Vec<(Space, String, Option<String>)>,
+    pub(crate) kept: Vec<(Space, u32)>,
 }
 
 /// A new job.
@@ -59,6 +60,8 @@ pub enum Space {
     Machines,
     /// Results of tests, by plan.
     Tested,
+    /// Decisions of policies with their inputs, by job and step.
+    Decision,
 }
 
 impl Space {
@@ -73,6 +76,7 @@ impl Space {
             Self::Request => "request",
             Self::Machines => "machines",
             Self::Tested => "tested",
+            Self::Decision => "decision",
         }
     }
 }
@@ -117,8 +121,18 @@ impl Batch {
         self
     }
 
+    /// Keeps only so many rows of a space, those whose names come last: names that begin with a job's id sort by time.
+    pub fn keep_last(&mut self, space: Space, rows: u32) -> &mut Self {
+        self.kept.push((space, rows));
+        self
+    }
+
     /// Nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.records.is_empty() && self.endings.is_empty() && self.states.is_empty()
+        self.jobs.is_empty()
+            && self.records.is_empty()
+            && self.endings.is_empty()
+            && self.states.is_empty()
+            && self.kept.is_empty()
     }
 }

@@ -81,10 +81,17 @@ impl Reader {
 
     /// All rows of a space, by name.
     pub fn all<T: DeserializeOwned>(&self, space: Space) -> Result<Vec<(String, T)>, StoreError> {
+        self.under(space, "")
+    }
+
+    /// The rows of a space whose names begin so, by name.
+    pub fn under<T: DeserializeOwned>(&self, space: Space, prefix: &str) -> Result<Vec<(String, T)>, StoreError> {
         let connection = self.connection();
-        let mut statement =
-            connection.prepare_cached("SELECT name, value FROM state WHERE space = ?1 ORDER BY name")?;
-        let rows = statement.query_map([space.name()], |row| {
+        // The byte after all of UTF-8 ends the range.
+        let mut statement = connection.prepare_cached(
+            "SELECT name, value FROM state WHERE space = ?1 AND name >= ?2 AND name < ?2 || x'FF' ORDER BY name",
+        )?;
+        let rows = statement.query_map([space.name(), prefix], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
         })?;
         rows.map(|row| {

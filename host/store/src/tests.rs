@@ -118,3 +118,30 @@ async fn a_newer_format_is_refused() {
         Err(StoreError::NewerFormat { found: 99, .. })
     ));
 }
+
+#[tokio::test]
+async fn rows_are_found_by_prefix_and_only_the_last_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = reopen(directory.path());
+    let mut batch = Batch::new();
+    for name in ["a/1", "a/é", "a0", "b/1"] {
+        batch.put(Space::Decision, name, &name).unwrap();
+    }
+    batch.put(Space::Item, "a/9", &1).unwrap();
+    write(&store, batch).await;
+    let names = |prefix: &str| -> Vec<String> {
+        let rows: Vec<(String, String)> = store.reader().under(Space::Decision, prefix).unwrap();
+        rows.into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names("a/"), ["a/1", "a/é"]);
+    assert_eq!(names("c"), Vec::<String>::new());
+    let mut batch = Batch::new();
+    batch.keep_last(Space::Decision, 2);
+    write(&store, batch).await;
+    assert_eq!(names(""), ["a0", "b/1"]);
+    assert_eq!(store.reader().get::<u32>(Space::Item, "a/9").unwrap(), Some(1));
+    let mut batch = Batch::new();
+    batch.keep_last(Space::Decision, 2);
+    write(&store, batch).await;
+    assert_eq!(names(""), ["a0", "b/1"]);
+}

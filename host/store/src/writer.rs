@@ -136,6 +136,14 @@ fn write(transaction: &Transaction<'_>, heads: &mut Heads, batch: &Batch) -> Res
                 .execute(params![space.name(), name])?,
         };
     }
+    for (space, rows) in &batch.kept {
+        transaction
+            .prepare_cached(
+                "DELETE FROM state WHERE space = ?1 AND name <=
+                 (SELECT name FROM state WHERE space = ?1 ORDER BY name DESC LIMIT 1 OFFSET ?2)",
+            )?
+            .execute(params![space.name(), rows])?;
+    }
     Ok(numbers)
 }
 

@@ -9,6 +9,8 @@ use landfall_recovery::words::{Finding, Pairs};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::replay::{Otherwise, PolicyDecision};
+
 /// What a client asks a job to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -419,6 +421,58 @@ pub struct PluginView {
     /// Findings it can report, with what each means.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub findings: Pairs,
+}
+
+/// What a policy is to decide again. Of `decisions`, `item` and `job` one is used, in this order of `item`, `decisions`,
+/// `job`; without any, all recorded decisions are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ReplayRequest {
+    /// Another policy; by default the very version that decided.
+    pub policy: Option<String>,
+    /// A certain version of it.
+    pub digest: Option<String>,
+    /// Decisions of this job.
+    pub job: Option<String>,
+    /// An item's present points.
+    pub item: Option<String>,
+    /// With `item`: as if it were then.
+    pub at_ms: Option<u64>,
+    /// Decisions that were kept elsewhere.
+    #[schema(value_type = Vec<Object>)]
+    pub decisions: Vec<PolicyDecision>,
+    /// Choice and parameters in place of the recorded ones.
+    pub otherwise: Otherwise,
+}
+
+/// Which points would be kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RetainRequest {
+    /// Of this item.
+    pub item: String,
+    /// By this policy; by default the item's.
+    pub policy: Option<String>,
+    /// As if the inventory said so.
+    pub keep_ms: Option<u64>,
+    /// As if it were then.
+    pub at_ms: Option<u64>,
+}
+
+/// A policy's word on one point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct VerdictView {
+    /// The item.
+    pub item: String,
+    /// The point.
+    pub point: String,
+    /// The time of its data.
+    pub source_time_ms: u64,
+    /// It stays.
+    pub keep: bool,
+    /// Why, in the policy's words.
+    pub reason: String,
 }
 
 /// A page of a list.

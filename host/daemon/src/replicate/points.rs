@@ -14,8 +14,8 @@ use crate::clock;
 use crate::contract::{self, from_call_error, from_point};
 use crate::engine::{Catalogue, Engine, consistency_group};
 
-/// The policy that proposes what to keep.
-const RETAINER: &str = "standard";
+/// The policy that proposes what to keep, unless the inventory names another.
+pub(crate) const RETAINER: &str = "standard";
 
 /// Reads an item's points from its target.
 pub(super) async fn refresh(engine: &Arc<Engine>, item: &str, target: &Adapter) -> Result<(), CycleError> {
@@ -111,7 +111,8 @@ async fn retain_item(engine: &Arc<Engine>, name: &str) -> Result<(), CycleError>
     let Some(replica) = state.replica else { return Ok(()) };
     let points = engine.world().points.get(name).cloned().unwrap_or_default().points;
     let group = consistency_group(&engine.world().inventory, &item);
-    let policy = engine.pinned_policy(RETAINER, &engine.pin_policy(RETAINER)?).await?;
+    let policy = item.replication.retention_policy.as_deref().unwrap_or(RETAINER);
+    let policy = engine.pinned_policy_of(&engine.pin_policy(policy)?).await?;
     let request = Request {
         choice: String::new(),
         params: contract::pairs(&Pairs::from([(

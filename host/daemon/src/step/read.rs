@@ -6,16 +6,17 @@ use landfall_recovery::codes;
 use landfall_recovery::executor::{OBSERVED_AT, PROOF};
 use landfall_recovery::operations::Operation;
 use landfall_recovery::proof::{FenceProof, IsolationProof, ProofKind};
-use landfall_recovery::words::{Consistency, Failure, Pairs, RecoveryPoint, Severity};
+use landfall_recovery::words::{Consistency, FailoverKind, Failure, Pairs, RecoveryPoint, Severity};
 use landfall_runtime::contract::adapter::{Power, PowerAnswer};
-use landfall_runtime::contract::policy::{Candidate, Request, Selection};
+use landfall_runtime::contract::policy::Selection;
 
 use super::operation::adapter;
 use super::{Report, Task};
 use crate::clock;
-use crate::contract::{self, from_call_error, from_pairs, from_point};
+use crate::contract::{from_call_error, from_pairs, from_point};
 use crate::engine::Catalogue;
 use crate::preflight;
+use crate::replay::{Input, Points, PolicyDecision, selected};
 
 /// A policy is never shown more points of one item than the contract says.
 const POINTS_MAX: usize = 2_000;
@@ -47,14 +48,18 @@ pub(super) async fn check(task: &Task, item: &str) -> Report {
 
 pub(super) async fn choose(task: &Task, items: &[String]) -> Report {
     match try_choose(task, items).await {
-        Ok((outputs, catalogues)) => Report::Done { outputs, catalogues },
+        Ok((outputs, catalogues, decision)) => Report::Done {
+            outputs,
+            catalogues,
+            decision: Some(Box::new(decision)),
+        },
         Err(failure) => Report::Failed(failure),
     }
 }
 
 type Catalogues = BTreeMap<String, Catalogue>;
 
-async fn try_choose(task: &Task, items: &[String]) -> Result<(Pairs, Catalogues), Failure> {
+async fn try_choose(task: &Task, items: &[String]) -> Result<(Pairs, Catalogues, PolicyDecision), Failure> {
     let choice = task.frozen.point.clone().unwrap_or_default();
     let mut catalogues = Catalogues::new();
     let mut candidates = Vec::new();
@@ -63,10 +68,10 @@ async fn try_choose(task: &Task, items: &[String]) -> Result<(Pairs, Catalogues)
             continue;
         };
         let points = list(task, name, &item.item.target_site, item.state.replica.as_deref()).await?;
-        candidates.push(Candidate {
+        candidates.push(Points {
             item: name.clone(),
             group: item.replication_group.clone(),
-            points: points.points.iter().take(POINTS_MAX).map(contract::point).collect(),
+            points: points.points.iter().take(POINTS_MAX).cloned().collect(),
         });
         catalogues.insert(name.clone(), points);
     }
@@ -77,24 +82,32 @@ async fn try_choose(task: &Task, items: &[String]) -> Result<(Pairs, Catalogues)
         .get(&key)
         .ok_or_else(|| Failure::definite(codes::INTERNAL, "no policy is pinned"))?;
     let policy = task.engine.pinned_policy(&choice.policy, pinned).await?;
-    let request = Request {
+    let input = Input {
         choice: choice.choice.clone(),
-        params: contract::pairs(&choice.params),
-        kind: task.frozen.operation.failover_kind().map_or(
-            contract::kind(landfall_recovery::words::FailoverKind::Test),
-            contract::kind,
-        ),
-        direction: contract::direction(task.frozen.direction),
+        params: choice.params.clone(),
+        kind: task.frozen.operation.failover_kind().unwrap_or(FailoverKind::Test),
+        direction: task.frozen.direction,
         now_ms: clock::now(),
         candidates,
-        ext: Vec::new(),
     };
-    let selections = policy.select(request).await.map_err(|error| from_call_error(&error))?;
+    let selections = policy
+        .select(input.request())
+        .await
+        .map_err(|error| from_call_error(&error))?;
     let mut outputs = Pairs::new();
     for name in items {
         describe(task, name, &selections, &catalogues, &mut outputs)?;
     }
-    Ok((outputs, catalogues))
+    let decision = PolicyDecision {
+        job: task.frozen.job.clone(),
+        step: task.step().id.clone(),
+        policy: choice.policy.clone(),
+        version: pinned.version.clone(),
+        digest: pinned.digest.clone(),
+        input,
+        selections: selected(selections),
+    };
+    Ok((outputs, catalogues, decision))
 }
 
 async fn list(task: &Task, item: &str, site: &str, replica: Option<&str>) -> Result<Catalogue, Failure> {

@@ -77,6 +77,9 @@ pub struct Replication {
     pub app_consistent_every_ms: Option<Millis>,
     /// Points older than this may go.
     pub retention_ms: Millis,
+    /// The policy that says which; none: the standard one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_policy: Option<String>,
 }
 
 /// Items that are replicated together.
@@ -165,6 +168,8 @@ struct ReplicationEntry {
     app_consistent_every: Option<Span>,
     /// Keep points this long (default 24h).
     retention: Option<Span>,
+    /// The recovery-point policy that says which points may go (default `standard`).
+    retention_policy: Option<String>,
 }
 
 /// One minute: what array and hypervisor replication reaches without tuning.
@@ -290,6 +295,10 @@ fn merge(own: &ReplicationEntry, defaults: &ReplicationEntry) -> Replication {
         points_every_ms: pick(own.points_every, defaults.points_every).unwrap_or(rpo_ms),
         app_consistent_every_ms: pick(own.app_consistent_every, defaults.app_consistent_every),
         retention_ms: pick(own.retention, defaults.retention).unwrap_or(RETENTION_DEFAULT_MS),
+        retention_policy: own
+            .retention_policy
+            .clone()
+            .or_else(|| defaults.retention_policy.clone()),
     }
 }
 
