@@ -113,6 +113,16 @@ pub enum ConfigError {
         /// What it says.
         listen: SocketAddr,
     },
+    /// A grant that makes no sense.
+    #[error("the configuration {path} grants something to `{who}` that cannot be: {why}")]
+    Grant {
+        /// Which.
+        path: String,
+        /// The site or runbook.
+        who: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Nothing could ever be done there.
     #[error("the configuration {path} lets site `{site}` have no operation at all; `limit` is at least 1")]
     NoOperations {
@@ -132,6 +142,17 @@ impl Config {
                 path,
                 listen: self.listen,
             });
+        }
+        let sites = self.sites.iter().map(|(name, site)| (name, &site.grants));
+        let runbooks = self.runbooks.iter().map(|(name, runbook)| (name, &runbook.grants));
+        for (who, grants) in sites.chain(runbooks) {
+            if let Err(why) = grants.check() {
+                return Err(ConfigError::Grant {
+                    path,
+                    who: who.clone(),
+                    why,
+                });
+            }
         }
         match self.sites.iter().find(|(_, site)| site.limit == 0) {
             Some((name, _)) => Err(ConfigError::NoOperations {

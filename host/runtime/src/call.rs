@@ -177,10 +177,9 @@ where
     } = callee;
     let _slot = shared.instances.acquire().await?;
     record.start();
-    let client = shared.http.clone();
     let stage = subject.stage.clone();
     let gate = Gate::new(
-        client,
+        Arc::clone(&shared),
         effective,
         Arc::clone(&record),
         deadline,

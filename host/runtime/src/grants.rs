@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
 
+use crate::destination::{HttpGrant, Method, Target};
 use crate::manifest::Requests;
 
 /// An interface that must be granted. `log` and `config` carry no authority and are always linked.
@@ -84,143 +84,56 @@ impl Grants {
         format!("interfaces = [{}]", names.join(", "))
     }
 
-    fn http_line_with(&self, destination: &HttpGrant) -> String {
-        let all: Vec<_> = self.http.iter().chain([destination]).map(ToString::to_string).collect();
-        format!("http = [{}]", all.join(", "))
+    /// The `http` line under which this request is allowed: a grant that lacks only its method has it added.
+    fn http_line_for(&self, target: &Target) -> Option<String> {
+        let mut all = self.http.clone();
+        let near = all
+            .iter_mut()
+            .find_map(|grant| grant.widened(target).map(|wider| (grant, wider)));
+        match near {
+            Some((grant, wider)) => *grant = wider,
+            None => all.push(target.as_grant()?),
+        }
+        Some(http_line(&all))
     }
-}
 
-/// `http` or `https`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheme {
-    /// Plain text.
-    Http,
-    /// With TLS; certificates are checked against the machine's roots.
-    Https,
-}
+    /// The `http` line with one grant replaced.
+    pub(crate) fn http_line_instead(&self, old: &HttpGrant, new: HttpGrant) -> String {
+        let all = self.http.iter().filter(|grant| *grant != old).cloned();
+        http_line(&all.chain([new]).collect::<Vec<_>>())
+    }
 
-/// A host as `url` normalises it, so that `127.1`, upper case and Unicode cannot slip past a comparison.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HostName(Host<String>);
+    /// The narrowest grant that covers a request, the first of several.
+    fn http_for(&self, target: &Target) -> Option<&HttpGrant> {
+        let covering = self.http.iter().rev().filter(|grant| grant.covers(target));
+        covering.max_by_key(|grant| grant.narrowness())
+    }
 
-impl TryFrom<String> for HostName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match Host::parse(&text) {
-            Ok(Host::Domain(name)) if name.contains('*') => {
-                Err(format!("{text:?}: a grant names each host exactly, without wildcards"))
+    /// What these grants and the current ones both allow: a job has no more than it was started with, and no more than
+    /// stands in the operator's file now.
+    #[must_use]
+    pub fn and(&self, current: &Self) -> Self {
+        let mut http = Vec::new();
+        for old in &self.http {
+            for new in &current.http {
+                http.extend(old.and(new).filter(|both| !http.contains(both)));
             }
-            Ok(host) => Ok(Self(host)),
-            Err(error) => Err(format!(
-                "{text:?} is no host: {error} (IPv6 addresses stand in brackets)"
-            )),
+        }
+        Self {
+            interfaces: self.interfaces.intersection(&current.interfaces).copied().collect(),
+            http,
         }
     }
-}
 
-impl From<HostName> for String {
-    fn from(name: HostName) -> Self {
-        name.0.to_string()
+    /// What the form of the file cannot say.
+    pub fn check(&self) -> Result<(), String> {
+        self.http.iter().try_for_each(HttpGrant::check)
     }
 }
 
-/// One destination, named exactly.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpGrant {
-    /// `http` or `https`.
-    pub scheme: Scheme,
-    /// Name or address.
-    pub host: HostName,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl HttpGrant {
-    /// The destination that a URL leads to; none if it is neither http nor https.
-    pub fn of(url: &Url) -> Option<Self> {
-        let scheme = match url.scheme() {
-            "http" => Scheme::Http,
-            "https" => Scheme::Https,
-            _ => return None,
-        };
-        let host = HostName(url.host()?.to_owned());
-        Some(Self {
-            scheme,
-            host,
-            port: url.port_or_known_default()?,
-        })
-    }
-}
-
-impl fmt::Display for HttpGrant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scheme, host, port } = self;
-        write!(
-            f,
-            "{{ scheme = \"{}\", host = \"{}\", port = {port} }}",
-            scheme.as_str(),
-            host.0
-        )
-    }
-}
-
-impl Scheme {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
-/// `"*"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Star {
-    /// Anything.
-    #[serde(rename = "*")]
-    Star,
-}
-
-/// Anything, or exactly one value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Pattern<T> {
-    /// `"*"`.
-    Any(Star),
-    /// This value.
-    Exact(T),
-}
-
-impl<T: PartialEq> Pattern<T> {
-    fn matches(&self, value: &T) -> bool {
-        match self {
-            Self::Any(Star::Star) => true,
-            Self::Exact(exact) => exact == value,
-        }
-    }
-}
-
-/// Destinations that a manifest asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpPattern {
-    /// `http`, `https` or `*`.
-    pub scheme: Pattern<Scheme>,
-    /// A host or `*`.
-    pub host: Pattern<HostName>,
-    /// A port or `*`.
-    pub port: Pattern<u16>,
-}
-
-impl HttpPattern {
-    fn matches(&self, destination: &HttpGrant) -> bool {
-        let HttpGrant { scheme, host, port } = destination;
-        self.scheme.matches(scheme) && self.host.matches(host) && self.port.matches(port)
-    }
+fn http_line(grants: &[HttpGrant]) -> String {
+    let all: Vec<_> = grants.iter().map(ToString::to_string).collect();
+    format!("http = [{}]", all.join(", "))
 }
 
 /// Something a plugin was refused, and what would change that.
@@ -308,22 +221,29 @@ impl Effective {
         Ok(())
     }
 
-    pub(crate) fn check_destination(&self, destination: &HttpGrant) -> Result<(), Denial> {
-        let HttpGrant { scheme, host, port } = destination;
-        let what = format!("{}://{}:{port}", scheme.as_str(), host.0);
-        if !self.requests.http.iter().any(|pattern| pattern.matches(destination)) {
-            return Err(Denial {
-                what,
-                remedy: Remedy::Request(format!("http = [{destination}]")),
+    /// The grant under which a request may be sent.
+    pub(crate) fn check_target(&self, target: &Target) -> Result<&HttpGrant, Denial> {
+        let denied = |remedy| Denial {
+            what: target.what(),
+            remedy,
+        };
+        let never = |why: &str| denied(Remedy::Never(why.to_owned()));
+        if Method::is_never_sent(&target.method) {
+            return Err(never("CONNECT and TRACE are not sent"));
+        }
+        if !self.requests.http.iter().any(|pattern| pattern.matches(target)) {
+            return Err(match target.as_grant() {
+                Some(line) => denied(Remedy::Request(format!("http = [{line}]"))),
+                None => never(&target.ungrantable()),
             });
         }
-        if !self.grants.http.contains(destination) {
-            return Err(Denial {
-                what,
-                remedy: Remedy::Grant(self.grants.http_line_with(destination)),
-            });
+        if let Some(grant) = self.grants.http_for(target) {
+            return Ok(grant);
         }
-        Ok(())
+        match self.grants.http_line_for(target) {
+            Some(line) => Err(denied(Remedy::Grant(line))),
+            None => Err(never(&target.ungrantable())),
+        }
     }
 }
 
@@ -338,8 +258,12 @@ mod tests {
         }
     }
 
-    fn destination(url: &str) -> HttpGrant {
-        HttpGrant::of(&Url::parse(url).unwrap()).unwrap()
+    fn target(url: &str) -> Target {
+        asking("GET", url)
+    }
+
+    fn asking(method: &str, url: &str) -> Target {
+        Target::of(method, &url::Url::parse(url).unwrap()).unwrap()
     }
 
     const ANY: &str = r#"interfaces = ["clock"]
@@ -349,22 +273,20 @@ mod tests {
     fn both_sides_must_allow() {
         let allowed = effective(ANY, r#"http = [{ scheme = "http", host = "LAB.example", port = 80 }]"#);
         assert_eq!(allowed.interfaces(), BTreeSet::from([Interface::Http]));
-        allowed.check_destination(&destination("http://lab.example/x")).unwrap();
-        let denial = allowed
-            .check_destination(&destination("https://lab.example/"))
-            .unwrap_err();
+        allowed.check_target(&target("http://lab.example/x")).unwrap();
+        let denial = allowed.check_target(&target("https://lab.example/")).unwrap_err();
         assert!(matches!(denial.remedy, Remedy::Request(_)), "{denial}");
     }
 
     #[test]
     fn the_line_that_is_printed_grants_it() {
         let refused = effective(ANY, r#"http = [{ scheme = "http", host = "127.0.0.1", port = 9000 }]"#);
-        let other = destination("http://127.1:9001/");
-        let denial = refused.check_destination(&other).unwrap_err();
+        let other = target("http://127.1:9001/");
+        let denial = refused.check_target(&other).unwrap_err();
         let line = denial.grant_line().unwrap();
-        effective(ANY, line).check_destination(&other).unwrap();
+        effective(ANY, line).check_target(&other).unwrap();
         effective(ANY, line)
-            .check_destination(&destination("http://127.0.0.1:9000/"))
+            .check_target(&target("http://127.0.0.1:9000/"))
             .unwrap();
 
         let denial = refused.check_interface(Interface::Clock).unwrap_err();
@@ -376,6 +298,107 @@ mod tests {
             matches!(&denial.remedy, Remedy::Request(line) if line.contains("random")),
             "{denial}"
         );
+    }
+
+    #[test]
+    fn the_line_names_method_and_path_and_keeps_what_was_granted() {
+        let api = r#"http = [{ scheme = "https", host = "vc.example", port = 443, methods = ["GET"], path = "/api", private = true }]"#;
+        let any = r#"http = [{ scheme = "*", host = "*", port = "*" }]"#;
+        let refused = effective(any, api);
+        let post = asking("POST", "https://vc.example/api/session");
+        let denial = refused.check_target(&post).unwrap_err();
+        let line = denial.grant_line().unwrap();
+        assert_eq!(
+            line,
+            api.replace(r#"["GET"]"#, r#"["GET", "POST"]"#),
+            "only the method was missing"
+        );
+        effective(any, line).check_target(&post).unwrap();
+
+        let rest = asking("POST", "https://vc.example/rest/x%22%0Ay?z=1");
+        assert!(
+            refused.check_target(&rest).unwrap_err().grant_line().is_none(),
+            "a line break in the path"
+        );
+        let rest = asking("POST", "https://vc.example/rest/%22x%22/?z=1");
+        let denial = refused.check_target(&rest).unwrap_err();
+        let wider = effective(any, denial.grant_line().unwrap());
+        wider.check_target(&rest).unwrap();
+        wider.check_target(&asking("GET", "https://vc.example/api/")).unwrap();
+        for other in [
+            asking("GET", "https://vc.example/rest/"),
+            asking("POST", "https://vc.example/rest/"),
+        ] {
+            assert!(wider.check_target(&other).is_err(), "no more than that was granted");
+        }
+    }
+
+    #[test]
+    fn a_manifest_bounds_methods_and_paths() {
+        let requests = r#"http = [{ scheme = "*", host = "*", port = "*", methods = ["GET"], path = "/api" }]"#;
+        let grants = r#"http = [{ scheme = "http", host = "a", port = 80 }]"#;
+        let bounded = effective(requests, grants);
+        bounded.check_target(&asking("GET", "http://a/api/x")).unwrap();
+        for over in [asking("POST", "http://a/api/x"), asking("GET", "http://a/x")] {
+            let denial = bounded.check_target(&over).unwrap_err();
+            let Remedy::Request(line) = &denial.remedy else {
+                panic!("{denial}")
+            };
+            effective(line, grants).check_target(&over).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_narrowest_grant_is_the_one_that_is_used() {
+        let grants = r#"http = [{ scheme = "http", host = "a", port = 80 },
+            { scheme = "http", host = "a", port = 80, path = "/api/v1" }, { scheme = "http", host = "a", port = 80, path = "/api" }]"#;
+        let both = effective(ANY, grants);
+        for (url, path) in [
+            ("http://a/api/v1/x", "/api/v1"),
+            ("http://a/api/x", "/api"),
+            ("http://a/x", "/"),
+        ] {
+            assert_eq!(both.check_target(&target(url)).unwrap().path.to_string(), path);
+        }
+    }
+
+    #[test]
+    fn a_job_has_what_it_was_started_with_and_what_is_granted_now() {
+        let then: Grants = toml::from_str(
+            r#"interfaces = ["clock", "random"]
+            http = [{ scheme = "http", host = "a", port = 80, methods = ["GET", "POST"] }, { scheme = "http", host = "b", port = 80, private = true }]"#,
+        )
+        .unwrap();
+        let now: Grants = toml::from_str(
+            r#"interfaces = ["clock", "buffers"]
+            http = [{ scheme = "http", host = "a", port = 80, methods = ["POST", "PUT"], path = "/x", private = true }, { scheme = "http", host = "c", port = 80 }]"#,
+        )
+        .unwrap();
+        let both: Grants = toml::from_str(
+            r#"interfaces = ["clock"]
+            http = [{ scheme = "http", host = "a", port = 80, methods = ["POST"], path = "/x" }]"#,
+        )
+        .unwrap();
+        assert_eq!(then.and(&now), both);
+        assert_eq!(now.and(&now), now);
+        assert_eq!(then.and(&Grants::default()), Grants::default());
+    }
+
+    #[test]
+    fn a_grant_that_makes_no_sense_is_refused() {
+        for bad in [
+            r#"methods = ["get"]"#,
+            r#"methods = ["CONNECT"]"#,
+            r#"methods = ["*"]"#,
+            r#"path = "api""#,
+            r#"path = "/api/*""#,
+            r#"paths = "/api""#,
+        ] {
+            let grant = format!(r#"http = [{{ scheme = "http", host = "a", port = 80, {bad} }}]"#);
+            assert!(toml::from_str::<Grants>(&grant).is_err(), "{bad}");
+        }
+        let zero: Grants = toml::from_str(r#"http = [{ scheme = "http", host = "a", port = 0 }]"#).unwrap();
+        assert!(zero.check().is_err());
     }
 
     #[test]

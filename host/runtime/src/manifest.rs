@@ -8,7 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::grants::{HttpPattern, Interface};
+use crate::destination::HttpPattern;
+use crate::grants::Interface;
 
 /// Longest name: it becomes part of file names, log fields and finding ids.
 const LONGEST_NAME: usize = 64;

@@ -12,7 +12,7 @@ use wasmtime::Engine;
 use crate::cache::CodeCache;
 use crate::content::ContentStore;
 use crate::engine::{self, Allocator};
-use crate::host::http;
+use crate::host::http::Clients;
 use crate::linker::Linkers;
 use crate::load::LoadError;
 use crate::plugin::Plugin;
@@ -98,7 +98,7 @@ pub(crate) struct Shared {
     pub(crate) cache: CodeCache,
     pub(crate) store: ContentStore,
     pub(crate) linkers: Linkers,
-    pub(crate) http: reqwest::Client,
+    pub(crate) clients: Clients,
     pub(crate) largest_component: u64,
     /// What is loaded now, by digest, so that a version that jobs pin is never loaded twice.
     pub(crate) loaded: Mutex<HashMap<String, Weak<Plugin>>>,
@@ -129,7 +129,7 @@ impl Runtime {
             cache: CodeCache::open(&cache, &engine).map_err(directory(cache))?,
             store: ContentStore::open(store.clone()).map_err(directory(store))?,
             linkers: Linkers::new(engine.clone()),
-            http: http::client().map_err(RuntimeError::Http)?,
+            clients: Clients::new().map_err(RuntimeError::Http)?,
             largest_component,
             loaded: Mutex::default(),
             revoked: Mutex::default(),

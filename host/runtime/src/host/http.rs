@@ -7,27 +7,27 @@
 //!
 //! When a call is dropped its store goes, and with it every request of it that is still running.
 
+mod admit;
+mod client;
+
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::address::{self, CheckedResolver, RefusedName, UnknownName};
-use crate::grants::{Denial, Effective, HttpGrant, Remedy};
+use crate::destination::HttpGrant;
+use crate::grants::{Denial, Effective, Remedy};
+use crate::runtime::Shared;
 use crate::stage::{self, Stage, StageRequest};
 use crate::state::Record;
 
-/// A site that does not answer a connection within this is down as far as one call is concerned.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Idle connections are given up before common servers (60 s and more) do, so that none dies under a request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+use client::CONNECT_TIMEOUT;
+pub(crate) use client::Clients;
 
 /// Requests of one call that are under way at once, so that their bodies stay within eight times the limit (128 MiB);
 /// more wait.
@@ -38,28 +38,9 @@ type Sent = (
     Box<dyn Future<Output = Result<(), Error>> + Send>,
 );
 
-/// The client that all plugins share.
-pub(crate) fn client() -> Result<reqwest::Client, reqwest::Error> {
-    let builder = || {
-        reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
-            .dns_resolver(Arc::new(CheckedResolver))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-    };
-    builder().build().or_else(|error| {
-        // A machine without any certificate authority can still reach sites over plain HTTP.
-        tracing::warn!(%error, "no certificate authorities found on this machine: requests over https will fail");
-        builder().tls_certs_only([]).build()
-    })
-}
-
 /// What one call may send, and where that is written down.
 pub(crate) struct Gate {
-    client: reqwest::Client,
+    shared: Arc<Shared>,
     effective: Arc<Effective>,
     record: Arc<Record>,
     deadline: Instant,
@@ -71,7 +52,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(
-        client: reqwest::Client,
+        shared: Arc<Shared>,
         effective: Arc<Effective>,
         record: Arc<Record>,
         deadline: Instant,
@@ -79,7 +60,7 @@ impl Gate {
         stage: Option<Arc<Stage>>,
     ) -> Self {
         Self {
-            client,
+            shared,
             effective,
             record,
             deadline,
@@ -102,8 +83,8 @@ impl WasiHttpHooks for Gate {
         options: Option<RequestOptions>,
         _outcome: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        let url = match self.admit(&request) {
-            Ok(url) => url,
+        let (url, grant) = match self.admit(&request) {
+            Ok(admitted) => admitted,
             Err(error) => {
                 // A guest may write its body after the request is handled. With nobody reading it would see a broken
                 // stream instead of the refusal. Ends with the body or with the store.
@@ -112,7 +93,9 @@ impl WasiHttpHooks for Gate {
             }
         };
         let call = Outgoing {
-            client: self.client.clone(),
+            client: self.shared.clients.of(&grant),
+            effective: Arc::clone(&self.effective),
+            grant,
             record: Arc::clone(&self.record),
             deadline: self.deadline,
             largest_body: self.largest_body,
@@ -124,49 +107,26 @@ impl WasiHttpHooks for Gate {
 }
 
 impl Gate {
-    fn admit(&self, request: &http::Request<WasiBody>) -> Result<Url, Error> {
-        if matches!(*request.method(), http::Method::CONNECT | http::Method::TRACE) {
-            return Err(Error::HttpRequestMethodInvalid);
-        }
+    fn admit(&self, request: &http::Request<WasiBody>) -> Result<(Url, HttpGrant), Error> {
         let url = Url::parse(&request.uri().to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
-        match check(&self.effective, &url) {
-            Ok(()) => Ok(url),
-            Err(denial) => {
-                tracing::debug!(target: "landfall::plugin", %denial, "request refused");
-                self.record.deny(denial);
-                Err(Error::HttpRequestDenied)
-            }
+        match admit::admit(&self.effective, request.method().as_str(), &url) {
+            Ok(grant) => Ok((url, grant.clone())),
+            Err(denial) => Err(refuse(&self.record, denial)),
         }
     }
 }
 
-/// Whether this URL may be requested at all.
-fn check(effective: &Effective, url: &Url) -> Result<(), Denial> {
-    let never = |why: &str| {
-        let origin = url.origin().ascii_serialization();
-        Denial {
-            what: format!("a request to {origin}"),
-            remedy: Remedy::Never(why.to_owned()),
-        }
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(never("a URL carries no user name or password"));
-    }
-    let destination = HttpGrant::of(url).ok_or_else(|| never("only http and https are spoken"))?;
-    let literal = match url.host() {
-        Some(Host::Ipv4(v4)) => Some(v4.into()),
-        Some(Host::Ipv6(v6)) => Some(v6.into()),
-        Some(Host::Domain(_)) | None => None,
-    };
-    if let Some(why) = literal.and_then(address::refused) {
-        return Err(never(why));
-    }
-    effective.check_destination(&destination)
+fn refuse(record: &Record, denial: Denial) -> Error {
+    tracing::debug!(target: "landfall::plugin", %denial, "request refused");
+    record.deny(denial);
+    Error::HttpRequestDenied
 }
 
 /// One admitted request.
 struct Outgoing {
     client: reqwest::Client,
+    effective: Arc<Effective>,
+    grant: HttpGrant,
     record: Arc<Record>,
     deadline: Instant,
     largest_body: usize,
@@ -179,6 +139,8 @@ impl Outgoing {
     async fn send(self, url: Url, request: http::Request<WasiBody>, options: RequestOptions) -> Result<Sent, Error> {
         let Self {
             client,
+            effective,
+            grant,
             record,
             deadline,
             largest_body,
@@ -186,8 +148,9 @@ impl Outgoing {
             stage,
         } = self;
         let _slot = under_way.acquire().await.map_err(|_| Error::ConnectionLimitReached)?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let body = collect(body, largest_body, &record).await?;
+        admit::clean(&mut parts.headers, &grant).map_err(|denial| refuse(&record, denial))?;
         let left = deadline.saturating_duration_since(Instant::now());
         let asked = options
             .first_byte_timeout
@@ -220,10 +183,14 @@ impl Outgoing {
         let response = match tokio::time::timeout(patience, request.send()).await {
             Ok(Ok(response)) => Ok(http::Response::from(response)),
             Ok(Err(error)) => {
+                tracing::debug!(target: "landfall::plugin", error = &error as &dyn StdError, "request failed");
                 if error.is_connect() {
                     record.request_did_not_leave();
                 }
-                Err(translate(&error, &record, &url))
+                if let Some(denial) = misled(&error, &effective, &grant, &url) {
+                    record.deny(denial);
+                }
+                Err(client::translate(&error))
             }
             Err(_) => Err(Error::ConnectionReadTimeout),
         };
@@ -267,92 +234,23 @@ fn stream(body: reqwest::Body, largest: usize, record: Arc<Record>) -> WasiBody 
     limited.boxed_unsync()
 }
 
-/// The code that a guest sees, chosen so that SDKs can tell "down" from "refused" from "slow".
-fn translate(error: &reqwest::Error, record: &Record, url: &Url) -> Error {
-    tracing::debug!(target: "landfall::plugin", error = error as &dyn StdError, "request failed");
-    if let Some(refused) = cause::<RefusedName>(error) {
-        let what = format!("a request to {}", url.origin().ascii_serialization());
-        record.deny(Denial {
-            what,
-            remedy: Remedy::Never(refused.to_string()),
-        });
-        return Error::DestinationIpProhibited;
-    }
-    if cause::<UnknownName>(error).is_some() {
-        return Error::DnsError {
-            rcode: Some("the name does not resolve".to_owned()),
-            info_code: None,
+/// The name led to an address where this request must not go.
+fn misled(error: &reqwest::Error, effective: &Effective, grant: &HttpGrant, url: &Url) -> Option<Denial> {
+    let refused = client::refused_name(error)?;
+    let origin = url.origin().ascii_serialization();
+    Some(if refused.private {
+        let wider = HttpGrant {
+            private: true,
+            ..grant.clone()
         };
-    }
-    if error.is_connect() && error.is_timeout() {
-        return Error::ConnectionTimeout;
-    }
-    if error.is_timeout() {
-        return Error::HttpResponseTimeout;
-    }
-    let io = cause::<std::io::Error>(error).map(std::io::Error::kind);
-    match io {
-        Some(std::io::ErrorKind::ConnectionRefused) => Error::ConnectionRefused,
-        Some(std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe) => Error::ConnectionTerminated,
-        Some(std::io::ErrorKind::InvalidData) if error.is_connect() => Error::TlsCertificateError,
-        _ if error.is_connect() => Error::DestinationUnavailable,
-        _ if error.is_request() => Error::ConnectionTerminated,
-        _ => Error::HttpProtocolError,
-    }
-}
-
-/// The first error of this type in the chain of causes.
-fn cause<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
-    std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| error.downcast_ref::<T>())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::grants::Grants;
-    use crate::manifest::Requests;
-
-    fn verdict(url: &str) -> Result<(), Denial> {
-        let requests: Requests = toml::from_str(r#"http = [{ scheme = "*", host = "*", port = "*" }]"#).unwrap();
-        let grants: Grants = toml::from_str(
-            r#"http = [{ scheme = "http", host = "127.0.0.1", port = 9000 }, { scheme = "https", host = "vc.example", port = 443 },
-                       { scheme = "http", host = "169.254.169.254", port = 80 }]"#,
-        )
-        .unwrap();
-        check(&Effective { requests, grants }, &Url::parse(url).unwrap())
-    }
-
-    #[test]
-    fn only_what_is_granted_passes() {
-        for good in [
-            "http://127.0.0.1:9000/a/../b?c",
-            "http://127.1:9000",
-            "https://VC.example/",
-            "https://vc.example:443/",
-        ] {
-            verdict(good).unwrap();
+        Denial {
+            what: format!("a request to {origin}, as {refused}, and that"),
+            remedy: Remedy::Grant(effective.grants.http_line_instead(grant, wider)),
         }
-        for bad in [
-            "http://127.0.0.1:9001/",
-            "https://127.0.0.1:9000/",
-            "http://vc.example/",
-            "https://vc.example.:443/",
-        ] {
-            assert!(verdict(bad).unwrap_err().grant_line().is_some(), "{bad}");
+    } else {
+        Denial {
+            what: format!("a request to {origin}"),
+            remedy: Remedy::Never(refused.to_string()),
         }
-    }
-
-    #[test]
-    fn what_is_never_allowed_names_no_line() {
-        for never in [
-            "http://me@127.0.0.1:9000/",
-            "http://:x@127.0.0.1:9000/",
-            "ftp://vc.example/",
-            "http://169.254.169.254/",
-            "http://[::ffff:a9fe:a9fe]/",
-        ] {
-            let denial = verdict(never).unwrap_err();
-            assert!(matches!(denial.remedy, Remedy::Never(_)), "{never}: {denial}");
-        }
-    }
+    })
 }
