@@ -12,6 +12,7 @@
     reason = "a test ends at the first surprise; clippy knows test functions, not their helpers"
 )]
 
+mod author;
 mod bad_input;
 mod commands;
 mod crash;

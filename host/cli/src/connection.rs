@@ -79,6 +79,12 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(fs::read_to_string(path)?.trim().to_owned())
 }
 
+/// Where what can be made again is kept.
+pub(crate) fn cache_directory() -> PathBuf {
+    let cache = choose_base_strategy().map(|base| base.cache_dir());
+    cache.unwrap_or_else(|_| std::env::temp_dir()).join("landfall")
+}
+
 /// Without a home directory there is nothing better than the current one.
 fn default_data() -> PathBuf {
     let state = choose_base_strategy().ok().and_then(|base| base.state_dir());

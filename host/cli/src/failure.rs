@@ -77,6 +77,18 @@ pub(crate) enum Failure {
     /// A plugin cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// A test case of a plugin.
+    #[error(transparent)]
+    Case(#[from] landfall_harness::CaseError),
+    /// There is nothing to test with.
+    #[error("there are no test cases in {}", .directory.display())]
+    NoCases {
+        /// Where they would be.
+        directory: PathBuf,
+    },
+    /// A plugin cannot be loaded for a test.
+    #[error(transparent)]
+    Harness(#[from] landfall_harness::HomeError),
     /// The lab cannot start or go on.
     #[error(transparent)]
     Lab(#[from] landfall_lab::LabError),
@@ -99,6 +111,9 @@ impl Failure {
             Self::Unreachable { .. } | Self::Stranger { .. } | Self::Lost { .. } => Some(codes::UNREACHABLE),
             Self::NoToken { .. } => Some(codes::NOT_AUTHORISED),
             Self::Daemon(error) => Some(error.code()),
+            Self::Case(error) => Some(error.code()),
+            Self::NoCases { .. } => Some(codes::NO_CASES),
+            Self::Harness(error) => Some(error.code()),
             Self::File { .. }
             | Self::Usage(_)
             | Self::Build(_)
@@ -121,7 +136,12 @@ impl Failure {
             }
             Self::File { .. } | Self::Usage(_) => Exit::Usage,
             Self::Daemon(error) if error.code() == codes::INTERNAL || error.code() == codes::STORE => Exit::Internal,
-            Self::Build(_) | Self::Lab(_) | Self::Daemon(_) => Exit::Refused,
+            Self::Build(_)
+            | Self::Case(_)
+            | Self::NoCases { .. }
+            | Self::Harness(_)
+            | Self::Lab(_)
+            | Self::Daemon(_) => Exit::Refused,
             // A reader that has seen enough is no error.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
             Self::Output(_) | Self::Internal(_) => Exit::Internal,

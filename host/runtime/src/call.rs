@@ -53,22 +53,14 @@ pub(crate) struct Guest {
     pub(crate) store: Store<GuestState>,
     pub(crate) instance: Instance,
     deadline: Instant,
-    wall: Duration,
 }
 
 impl Guest {
     /// Tells the plugin how long it has left.
     pub(crate) fn stamp(&self, call: &mut Call) {
-        if self
-            .store
-            .data()
-            .subject
-            .stage
-            .as_ref()
-            .is_some_and(|stage| stage.now_ms().is_some())
-        {
-            // On a stage no time passes but the script's, and a guest that passes this on must do so every time alike.
-            call.remaining_ms = u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX);
+        let stage = self.store.data().subject.stage.as_ref();
+        if let Some(left) = stage.and_then(|stage| stage.left_ms()) {
+            call.remaining_ms = left;
             return;
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -199,13 +191,15 @@ where
         }
         Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::task::yield_now())))
     });
+    if let Some(stage) = &store.data().subject.stage {
+        stage.begin(limits.wall);
+    }
     let instance = pre.instantiate_async(&mut store).await?;
     record.enter();
     let mut guest = Guest {
         store,
         instance,
         deadline,
-        wall: limits.wall,
     };
     body(&mut guest).await
 }

@@ -78,6 +78,8 @@ pub struct Stage {
 
 struct Scripted {
     now_ms: AtomicU64,
+    /// When the call that runs now has used up its wall-clock limit, by this clock.
+    ends_ms: AtomicU64,
     random: Mutex<u64>,
     answer: Script,
 }
@@ -88,6 +90,7 @@ impl Stage {
         Self {
             scripted: Some(Scripted {
                 now_ms: AtomicU64::new(now_ms),
+                ends_ms: AtomicU64::new(u64::MAX),
                 // Zero would stay zero.
                 random: Mutex::new(seed | 1 << 63),
                 answer,
@@ -124,6 +127,25 @@ impl Stage {
         }
     }
 
+    /// A call begins, and has this long. By the stage's clock, so that what a guest learns of it is every time alike.
+    pub(crate) fn begin(&self, wall: Duration) {
+        if let Some(scripted) = &self.scripted {
+            let wall = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+            let ends = scripted.now_ms.load(Ordering::Acquire).saturating_add(wall);
+            scripted.ends_ms.store(ends, Ordering::Release);
+        }
+    }
+
+    /// What is left of the call that runs now, in milliseconds of the scripted clock.
+    pub(crate) fn left_ms(&self) -> Option<u64> {
+        let scripted = self.scripted.as_ref()?;
+        let (ends, now) = (
+            scripted.ends_ms.load(Ordering::Acquire),
+            scripted.now_ms.load(Ordering::Acquire),
+        );
+        Some(ends.saturating_sub(now))
+    }
+
     /// The lines logged since this was last asked.
     pub fn take_lines(&self) -> Vec<StageLine> {
         std::mem::take(&mut lock(&self.lines))
@@ -157,15 +179,17 @@ impl Stage {
         true
     }
 
-    /// The script's answer, if there is a script. `patience` is how long the guest would wait.
+    /// The script's answer, if there is a script. `patience` is how long the guest would wait, if it said.
     pub(crate) fn answer(
         &self,
         request: StageRequest,
-        patience: Duration,
+        patience: Option<Duration>,
     ) -> Option<Result<http::Response<reqwest::Body>, Error>> {
         let scripted = self.scripted.as_ref()?;
         let (reply, took_ms) = (scripted.answer)(request);
-        let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let asked = patience.map(|asked| u64::try_from(asked.as_millis()).unwrap_or(u64::MAX));
+        let left = self.left_ms().unwrap_or(u64::MAX);
+        let patience = asked.unwrap_or(left).min(left);
         let late = took_ms > patience || reply == StageReply::Timeout;
         self.advance(if late { patience } else { took_ms });
         if late {
@@ -287,7 +311,7 @@ mod tests {
             headers: vec![],
             body: Bytes::new(),
         };
-        let answer = stage.answer(request, Duration::from_secs(3)).unwrap();
+        let answer = stage.answer(request, Some(Duration::from_secs(3))).unwrap();
         assert!(matches!(answer, Err(Error::ConnectionReadTimeout)));
         assert_eq!(stage.now_ms(), Some(4_000));
         stage.advance(u64::MAX);

@@ -8,10 +8,11 @@ use anyhow::{Context, Result};
 use crate::{build, requirements, say};
 
 /// Which command of `landfall` prints which file.
-const PRINTED: [(&str, &[&str]); 4] = [
+const PRINTED: [(&str, &[&str]); 5] = [
     ("docs/cli.md", &["reference"]),
     ("schemas/plan.json", &["plan", "schema"]),
     ("schemas/inventory.json", &["inventory", "schema"]),
+    ("schemas/plugin-case.json", &["plugin", "test", "--schema"]),
     ("schemas/openapi.json", &["daemon", "openapi"]),
 ];
 

@@ -1,5 +1,7 @@
 //! `landfall plugin`: for those who write plugins and those who install them.
 
+mod test;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -30,11 +32,14 @@ pub(super) enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Run a plugin's test cases, with scripted answers, clock and random, in the daemon's own runtime
+    Test(test::Test),
 }
 
 impl Command {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self {
+            Self::Test(test) => return test.run(context).await,
             Self::List => {
                 let plugins: Vec<PluginView> = context.client()?.get(&["plugins"]).await?;
                 let none = "no plugins: put their directories where the daemon's configuration says";

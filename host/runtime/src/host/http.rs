@@ -166,7 +166,7 @@ impl Outgoing {
             (stage, request)
         });
         if let Some((stage, request)) = &seen
-            && let Some(answer) = stage.answer(request.clone(), patience)
+            && let Some(answer) = stage.answer(request.clone(), asked)
         {
             if !matches!(answer, Err(Error::ConnectionRefused)) {
                 record.request_leaves();

@@ -1,0 +1,344 @@
+//! Plays a case: each call in a fresh instance, polls as the host would, on one stage from the first call to the last.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use landfall_runtime::contract::runbook::Outcome as RunbookOutcome;
+use landfall_runtime::contract::types::{Pairs as ContractPairs, Progress};
+use landfall_runtime::{Adapter, BindError, Binding, CallError, Fault, Kind, Plugin, Policy, Runbook, Stage};
+use serde_json::{Value, json};
+
+use crate::act;
+use crate::adapter::{self, Answered, Uncalled};
+use crate::case::{Act, Case, Outcome, Pairs};
+use crate::expect::{Ended, differences};
+use crate::home::{self, Home};
+use crate::naming;
+use crate::report::{CaseReport, Played};
+use crate::script::Network;
+
+/// Polls after which a case is ended: a plugin that is not over then never is.
+const MOST_POLLS: usize = 1_000;
+
+/// A plugin with its kind's functions, on a stage.
+pub(crate) enum Actor {
+    Runbook(Runbook),
+    Policy(Policy),
+    Adapter(Adapter),
+}
+
+impl Actor {
+    pub(crate) fn of(binding: Binding) -> Result<Self, BindError> {
+        match binding.plugin().kind() {
+            Kind::Runbook => Runbook::new(binding).map(Self::Runbook),
+            Kind::RecoveryPointPolicy => Policy::new(binding).map(Self::Policy),
+            Kind::HypervisorAdapter => Adapter::new(binding).map(Self::Adapter),
+        }
+    }
+
+    /// What a case calls if it does not say.
+    pub(crate) fn usual(&self) -> Option<&'static str> {
+        match self {
+            Self::Runbook(_) => Some("run"),
+            Self::Policy(_) => Some("select"),
+            Self::Adapter(_) => None,
+        }
+    }
+}
+
+/// Plays one case.
+pub async fn play(home: &Home, plugin: &Arc<Plugin>, name: &str, case: &Case) -> CaseReport {
+    let began = Instant::now();
+    let mut report = CaseReport {
+        name: name.to_owned(),
+        file: None,
+        about: case.about.clone(),
+        passed: false,
+        milliseconds: 0,
+        problems: Vec::new(),
+        calls: Vec::new(),
+    };
+    let played = Scene::set(home, plugin, case);
+    match played {
+        Ok(mut scene) => {
+            for (index, act) in case.acts().iter().enumerate() {
+                let (played, problems) = scene.act(act).await;
+                let place = if case.then.is_empty() {
+                    String::new()
+                } else {
+                    format!("call {}: ", index + 1)
+                };
+                report
+                    .problems
+                    .extend(problems.into_iter().map(|problem| format!("{place}{problem}")));
+                report.calls.push(played);
+            }
+            report.problems.extend(scene.network.left());
+        }
+        Err(why) => report.problems.push(why),
+    }
+    report.passed = report.problems.is_empty();
+    report.milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    report
+}
+
+/// One plugin on one stage.
+pub(crate) struct Scene {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) network: Network,
+    /// Or why it could not be bound: a case may expect just that.
+    pub(crate) actor: Result<Actor, BindError>,
+}
+
+impl Scene {
+    pub(crate) fn set(home: &Home, plugin: &Arc<Plugin>, case: &Case) -> Result<Self, String> {
+        let acts = case.acts();
+        let grants = home::grants(plugin, case, &acts)?;
+        let network = Network::default();
+        let script = network.clone();
+        let stage = Stage::scripted(case.now(), case.seed, Box::new(move |request| script.answer(request)));
+        let stage = Arc::new(stage);
+        let actor = home.bind(plugin, case, grants, Arc::clone(&stage)).and_then(Actor::of);
+        Ok(Self {
+            plugin: Arc::clone(plugin),
+            stage,
+            network,
+            actor,
+        })
+    }
+
+    /// One call with its polls, and what is wrong with what came of it.
+    pub(crate) async fn act(&mut self, act: &Act) -> (Played, Vec<String>) {
+        self.stage.advance(act.after_ms);
+        self.network.add(&act.http);
+        let (function, result) = self.ended(act).await;
+        let mut played = Played {
+            function,
+            ..Played::default()
+        };
+        let asked = self.network.take_asked();
+        played.requests = asked.into_iter().map(|(_, asked)| asked).collect();
+        let lines = self.stage.take_lines();
+        played.log = lines
+            .iter()
+            .map(|line| format!("{}: {}", line.level, line.text))
+            .collect();
+        played.denied = self.stage.take_denials().iter().map(ToString::to_string).collect();
+        let mut problems = Vec::new();
+        match result {
+            Ok((ended, times)) => {
+                if let Err(error) = &self.actor {
+                    played.denied.push(error.to_string());
+                }
+                ended.outcome.as_str().clone_into(&mut played.outcome);
+                (played.answer, played.times) = (ended.answer.clone(), times);
+                problems = differences(&act.expect.clone().unwrap_or_default(), &ended, &played);
+            }
+            Err(why) => problems.push(why),
+        }
+        problems.extend(self.network.take_strangers());
+        (played, problems)
+    }
+
+    /// The error is a mistake in the case.
+    async fn ended(&self, act: &Act) -> (String, Result<(Ended, usize), String>) {
+        let actor = match &self.actor {
+            Ok(actor) => actor,
+            Err(error) => {
+                let function = act.function.clone().unwrap_or_default();
+                return (function, Ok((unbound(error), 0)));
+            }
+        };
+        let Some(function) = act.function.clone().or_else(|| actor.usual().map(str::to_owned)) else {
+            let why = "an adapter's case says which function it calls: `do = \"submit\"`".to_owned();
+            return (String::new(), Err(why));
+        };
+        let now = self.stage.now_ms().unwrap_or_default();
+        let result = match actor {
+            Actor::Runbook(runbook) => self.runbook(runbook, &function, act, now).await,
+            Actor::Policy(policy) => policy_call(policy, &function, act, now).await,
+            Actor::Adapter(adapter) => self.adapter(adapter, &function, act).await,
+        };
+        (function, result)
+    }
+
+    async fn runbook(&self, runbook: &Runbook, function: &str, act: &Act, now: u64) -> Result<(Ended, usize), String> {
+        let call = act::call(&act.call.clone().unwrap_or_default());
+        let context = act::context(act, self.plugin.name(), now);
+        let mut resume = None;
+        for times in 1..=MOST_POLLS {
+            let outcome = match function {
+                "run" => runbook.run(call.clone(), context.clone(), resume.clone()).await,
+                "undo" => match runbook.undo(call.clone(), context.clone(), resume.clone()).await {
+                    Ok(Some(outcome)) => Ok(outcome),
+                    Ok(None) => return Err("the runbook does not export `runbook-undo`".to_owned()),
+                    Err(error) => Err(error),
+                },
+                "effect" => return Ok((of_value(runbook.effect(context).await), 1)),
+                "probe" => {
+                    return match runbook.probe(call, context).await {
+                        Ok(Some(answer)) => Ok((of_value(Ok(answer)), 1)),
+                        Ok(None) => Err("the runbook does not export `runbook-probe`".to_owned()),
+                        Err(error) => Ok((of_error(&error), 1)),
+                    };
+                }
+                other => {
+                    return Err(format!(
+                        "a runbook has no function `{other}`; it has run, effect, probe, undo"
+                    ));
+                }
+            };
+            match outcome {
+                Ok(RunbookOutcome::Again(again)) if act.resume != Some(false) => {
+                    self.stage.advance(u64::from(again.after_ms));
+                    resume = Some(again.resume);
+                }
+                Ok(outcome) => return Ok((of_outcome(outcome), times)),
+                Err(error) => return Ok((of_error(&error), times)),
+            }
+        }
+        Err(format!("it still said `again` after {MOST_POLLS} calls"))
+    }
+
+    async fn adapter(&self, adapter: &Adapter, function: &str, act: &Act) -> Result<(Ended, usize), String> {
+        let call = act::call(&act.call.clone().unwrap_or_default());
+        let mut progress = match adapter::answer(adapter, function, call, act.arguments.as_ref()).await {
+            Ok(Answered::Value(value)) => return Ok((Ended::done(value, Pairs::new()), 1)),
+            Ok(Answered::Progress(progress)) => progress,
+            Err(Uncalled::Call(error)) => return Ok((of_error(&error), 1)),
+            Err(Uncalled::Case(why)) => return Err(why),
+        };
+        for times in 1..=MOST_POLLS {
+            match progress {
+                Progress::Running(running) if act.resume != Some(false) => {
+                    self.stage.advance(u64::from(running.poll_after_ms));
+                    let handle = running.handle.clone();
+                    let polled = match adapter.poll_many(vec![handle.clone()], 0).await {
+                        Ok(polled) => polled,
+                        Err(error) => return Ok((of_error(&error), times + 1)),
+                    };
+                    let found = polled.into_iter().find(|(other, _)| *other == handle);
+                    let Some((_, next)) = found else {
+                        return Err(format!("poll-many was asked for `{handle}` and said nothing of it"));
+                    };
+                    progress = next;
+                }
+                progress => return Ok((of_progress(progress), times)),
+            }
+        }
+        Err(format!("it was still running after {MOST_POLLS} polls"))
+    }
+}
+
+async fn policy_call(policy: &Policy, function: &str, act: &Act, now: u64) -> Result<(Ended, usize), String> {
+    let request = || act::request(act, now);
+    let ended = match function {
+        "select" => of_value(policy.select(request()).await),
+        "retain" => of_value(policy.retain(request()).await),
+        "choices" => of_value(policy.choices().await),
+        other => {
+            return Err(format!(
+                "a policy has no function `{other}`; it has select, retain, choices"
+            ));
+        }
+    };
+    Ok((ended, 1))
+}
+
+impl Ended {
+    fn done(answer: Value, outputs: Pairs) -> Self {
+        Self {
+            outcome: Outcome::Done,
+            answer,
+            outputs,
+            code: None,
+            message: String::new(),
+            definite: None,
+            retryable: None,
+            after_ms: None,
+        }
+    }
+
+    fn other(outcome: Outcome, message: String) -> Self {
+        Self {
+            outcome,
+            message,
+            ..Self::done(Value::Null, Pairs::new())
+        }
+    }
+}
+
+fn of_value<T: serde::Serialize>(answer: Result<T, CallError>) -> Ended {
+    match answer {
+        Ok(answer) => Ended::done(naming::shown(&answer), Pairs::new()),
+        Err(error) => of_error(&error),
+    }
+}
+
+pub(crate) fn of_outcome(outcome: RunbookOutcome) -> Ended {
+    match outcome {
+        RunbookOutcome::Done(outputs) => of_outputs(outputs),
+        RunbookOutcome::Skip(reason) => Ended {
+            answer: json!({ "reason": reason }),
+            ..Ended::other(Outcome::Skip, reason)
+        },
+        RunbookOutcome::Again(again) => Ended {
+            answer: naming::shown(&again),
+            after_ms: Some(again.after_ms),
+            ..Ended::other(Outcome::Again, again.note)
+        },
+    }
+}
+
+fn of_outputs(outputs: ContractPairs) -> Ended {
+    let outputs: Pairs = outputs.into_iter().collect();
+    Ended::done(json!({ "outputs": outputs }), outputs)
+}
+
+fn of_progress(progress: Progress) -> Ended {
+    match progress {
+        Progress::Done(outputs) => of_outputs(outputs),
+        Progress::Running(running) => Ended {
+            answer: naming::shown(&running),
+            after_ms: Some(running.poll_after_ms),
+            ..Ended::other(Outcome::Again, running.note)
+        },
+        Progress::Failed(failure) => Ended {
+            answer: naming::shown(&failure),
+            code: Some(failure.code),
+            definite: Some(failure.definite),
+            retryable: Some(failure.retryable),
+            ..Ended::other(Outcome::Failure, failure.message)
+        },
+    }
+}
+
+pub(crate) fn of_error(error: &CallError) -> Ended {
+    match &error.fault {
+        Fault::Failure(failure) => Ended {
+            answer: naming::shown(failure),
+            code: Some(failure.code.clone()),
+            definite: Some(failure.definite),
+            retryable: Some(failure.retryable),
+            ..Ended::other(Outcome::Failure, failure.message.clone())
+        },
+        fault => Ended {
+            answer: json!({ "code": error.code(), "message": fault.to_string() }),
+            code: Some(error.code().to_owned()),
+            definite: Some(error.definite()),
+            retryable: Some(error.retryable()),
+            ..Ended::other(Outcome::Fault, fault.to_string())
+        },
+    }
+}
+
+fn unbound(error: &BindError) -> Ended {
+    Ended {
+        answer: json!({ "code": error.code(), "message": error.to_string() }),
+        code: Some(error.code().to_owned()),
+        definite: Some(true),
+        retryable: Some(false),
+        ..Ended::other(Outcome::Fault, error.to_string())
+    }
+}
