@@ -47,7 +47,16 @@ wasmtime::component::bindgen!({
         }
     ",
     world: "landfall:host/everything",
-    imports: { default: trappable },
+    imports: {
+        "landfall:plugin/guests.exec": async | trappable,
+        "landfall:plugin/state.get": async | trappable,
+        "landfall:plugin/state.set": async | trappable,
+        "landfall:plugin/state.delete": async | trappable,
+        "landfall:plugin/state.swap": async | trappable,
+        "landfall:plugin/state.keys": async | trappable,
+        "landfall:plugin/transport.open": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
     require_store_data_send: true,
     additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],

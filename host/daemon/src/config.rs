@@ -177,6 +177,9 @@ impl Config {
         let base = path.parent().unwrap_or(Path::new("."));
         config.data = base.join(&config.data);
         config.plugins = base.join(&config.plugins);
+        let sites = config.sites.values_mut().map(|site| &mut site.grants);
+        let runbooks = config.runbooks.values_mut().map(|runbook| &mut runbook.grants);
+        sites.chain(runbooks).for_each(|grants| grants.resolve_paths(base));
         Ok(config)
     }
 }

@@ -10,6 +10,8 @@ mod contract;
 mod decisions;
 mod documents;
 mod engine;
+mod hex;
+mod kept;
 mod poll;
 mod preflight;
 mod problem;
@@ -36,6 +38,7 @@ use landfall_store::{Store, StoreError};
 pub use config::{Config, ConfigError};
 
 use crate::engine::Engine;
+use crate::kept::Kept;
 
 /// How the daemon is started.
 #[derive(Debug, Clone, Default)]
@@ -103,7 +106,9 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     }
     config.check(&options.config)?;
     let store = Store::open(&config.data)?;
-    let runtime = Runtime::new(RuntimeOptions::new(config.data.join("plugins")))?;
+    let mut plugins = RuntimeOptions::new(config.data.join("plugins"));
+    plugins.state = Arc::new(Kept::new(store.clone()));
+    let runtime = Runtime::new(plugins)?;
     let registry = Registry::new(runtime.clone(), &config.plugins)?;
     registry.refresh().await?;
     let data = config.data.clone();

@@ -108,10 +108,12 @@ codes! {
     PLUGINS_DIRECTORY "LF0450" "The plugin directory cannot be read", "It does not exist, or the daemon may not read it.", "Create it, or correct `plugins` in the daemon's configuration.";
     PLUGINS_WRITABLE "LF0451" "Everybody can write to the plugin directory", "Whoever can write there decides what the daemon runs.", "Take the permission away: chmod o-w.";
     PLUGINS_WATCH "LF0452" "The plugin directory cannot be watched", "The system has no watches left, or the file system has none.", "Raise fs.inotify.max_user_watches.";
-
     UNKNOWN_PLUGIN "LF0460" "No such plugin serves", "A site, plan or request names a plugin, and no plugin of that name serves.", "`landfall plugin list` shows what serves and what failed to load, with the reason.";
     PLUGIN_REVOKED "LF0461" "A plugin version was revoked", "An administrator took this version out of service for good; its calls were ended and no new ones are made.", "Jobs that were pinned to it wait: `landfall job repin JOB STEP --to DIGEST --reason WHY` lets them go on with another version. For new jobs, put another version into the plugin directory or `landfall plugin activate` one.";
-
+    STATE_QUOTA "LF0470" "A plugin keeps too much state", "What it wanted to keep would pass the quota of its grant, or it keeps 10,000 keys already.", "If it should have more, add the line that the message prints to its grants; if it never deletes anything, report it to its author.";
+    STATE_UNAVAILABLE "LF0471" "A plugin's state cannot be read or kept", "The daemon's database did not take it or give it.", "See the log and LF0506: mostly the disk is full or failing.";
+    STATE_KEY "LF0472" "A plugin used a key that cannot be", "A key of `state` or `session` has 1 to 256 bytes and no control characters.", "Report it to the plugin's author; long names can be hashed.";
+    SESSION_ENTRY "LF0473" "A plugin's session entry is too large", "A session holds a megabyte for each site or runbook, and one entry was larger than that.", "Report it to the plugin's author: a session is for logins and look-ups.";
     CASE_FILE "LF0485" "A test case cannot be read", "The file or directory that was named is missing or not readable.", "Cases lie in `tests/*.toml` beside `plugin.toml`; `--cases DIRECTORY` and `--case FILE` name others.";
     CASE_INVALID "LF0486" "A test case is not valid", "It is no TOML (or JSON), has an unknown key, or a value that does not fit; the message has the line.", "Compare it with the schema: `landfall plugin test --schema`.";
     NO_CASES "LF0487" "A plugin has no test cases", "There is no `tests/*.toml` beside `plugin.toml`, or none whose name holds the text of `--filter`.", "Write one: docs/plugins.md has an example of ten lines.";

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::call::Callee;
+use crate::durable::Owner;
 use crate::error::BindError;
-use crate::grants::{Effective, Grants};
+use crate::grants::{Effective, Grants, Interface};
 use crate::limits::Limits;
 use crate::manifest::Kind;
 use crate::plugin::Plugin;
@@ -63,10 +64,19 @@ impl Binding {
                 });
             }
         };
+        let owner = Owner {
+            plugin: identity.name.clone(),
+            site: (plugin.kind() == Kind::HypervisorAdapter).then(|| label.clone()),
+        };
+        let quota = effective.grants.state.unwrap_or_default();
         let subject = Subject {
             plugin: identity,
+            session: plugin.sessions.of(&label),
             label,
             config,
+            shelf: interfaces
+                .contains(&Interface::State)
+                .then(|| runtime.shared.shelves.of(owner, quota)),
             interfaces,
             stage: None,
         };
@@ -93,20 +103,9 @@ impl Binding {
     #[must_use]
     pub fn on_stage(&self, stage: Arc<Stage>) -> Self {
         let mut other = self.clone();
-        let Subject {
-            plugin,
-            label,
-            config,
-            interfaces,
-            stage: _,
-        } = &*self.callee.subject;
-        other.callee.subject = Arc::new(Subject {
-            plugin: plugin.clone(),
-            label: label.clone(),
-            config: Arc::clone(config),
-            interfaces: interfaces.clone(),
-            stage: Some(stage),
-        });
+        let mut subject = (*self.callee.subject).clone();
+        subject.stage = Some(stage);
+        other.callee.subject = Arc::new(subject);
         other
     }
 

@@ -100,7 +100,7 @@ impl Callee {
             tracing::warn!(%plugin, label = self.subject.label, function, dropped, "the plugin logged too much");
         }
         ended.map_err(|fault| {
-            let refused = !record.denials().is_empty() || record.oversize().is_some();
+            let refused = !record.denials().is_empty() || record.oversize().is_some() || !record.refusals().is_empty();
             self.health.note(&fault, refused);
             self.error(function, fault, &record)
         })
@@ -115,6 +115,7 @@ impl Callee {
             denials: record.denials(),
             sent: record.was_sent(),
             oversize: record.oversize(),
+            refusals: record.refusals(),
         }
     }
 }

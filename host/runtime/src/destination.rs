@@ -55,6 +55,19 @@ impl From<HostName> for String {
     }
 }
 
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl HostName {
+    #[allow(dead_code, reason = "the transport interface uses it")]
+    pub(crate) fn as_host(&self) -> &Host<String> {
+        &self.0
+    }
+}
+
 /// A request's method, in upper case. CONNECT and TRACE are never sent and cannot be granted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -49,6 +49,32 @@ pub struct CallError {
     pub sent: bool,
     /// A body that was larger than the limit, in words.
     pub oversize: Option<String>,
+    /// What a host interface did not do for it.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Something that a host interface did not do, though it was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its stable code.
+    pub code: &'static str,
+    /// The word that the plugin was given as a failure's code.
+    pub word: &'static str,
+    /// A sentence, with the cure where there is one.
+    pub what: String,
+}
+
+impl Refusal {
+    /// What the plugin gets. Never definite: the plugin may have sent something before, and if not the host knows it.
+    pub(crate) fn to_failure(&self, retryable: bool) -> Failure {
+        Failure {
+            code: self.word.to_owned(),
+            message: self.what.clone(),
+            retryable,
+            definite: false,
+            details: vec![("landfall".to_owned(), self.code.to_owned())],
+        }
+    }
 }
 
 /// Why a call failed.
@@ -173,8 +199,8 @@ impl CallError {
         match &self.fault {
             Fault::Failure(_) | Fault::Trap { .. } if !self.denials.is_empty() => "LF0437",
             Fault::Failure(_) | Fault::Trap { .. } if self.oversize.is_some() => "LF0446",
-            Fault::Failure(_) => "LF0430",
-            Fault::Trap { .. } => "LF0431",
+            Fault::Failure(failure) => self.refusal(failure).map_or("LF0430", |refusal| refusal.code),
+            Fault::Trap { .. } => self.refusals.first().map_or("LF0431", |refusal| refusal.code),
             Fault::CpuLimit { .. } => "LF0432",
             Fault::WallLimit { .. } => "LF0433",
             Fault::MemoryLimit { .. } => "LF0434",
@@ -188,6 +214,11 @@ impl CallError {
             Fault::HandleLimit { .. } => "LF0447",
             Fault::Contract { .. } => "LF0448",
         }
+    }
+
+    /// The refusal that the plugin's failure hands on, if it does.
+    fn refusal(&self, failure: &Failure) -> Option<&Refusal> {
+        self.refusals.iter().find(|refusal| refusal.word == failure.code)
     }
 
     /// True only if the effect certainly did not happen: no request left this host, or the plugin vouches for it.
@@ -226,7 +257,15 @@ impl fmt::Display for CallError {
             self.plugin, self.label, self.function, self.fault
         )?;
         self.denials.iter().try_for_each(|denial| write!(f, "; {denial}"))?;
-        self.oversize.iter().try_for_each(|oversize| write!(f, "; {oversize}"))
+        self.oversize
+            .iter()
+            .try_for_each(|oversize| write!(f, "; {oversize}"))?;
+        // What the plugin handed on is there already.
+        let said = self.failure().map_or("", |failure| failure.message.as_str());
+        let untold = self.refusals.iter().filter(|refusal| !said.contains(&refusal.what));
+        untold
+            .into_iter()
+            .try_for_each(|refusal| write!(f, "; {}", refusal.what))
     }
 }
 

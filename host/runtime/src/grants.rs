@@ -4,12 +4,14 @@
 //! both lists. A manifest may use wildcards, since it is only an upper bound. A grant names each destination exactly:
 //! what stands in the operator's file is what can be reached. A refusal carries the line that would change it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::destination::{HttpGrant, Method, Target};
+use crate::endpoint::{Endpoint, StateGrant};
 use crate::manifest::Requests;
 
 /// An interface that must be granted. `log` and `config` carry no authority and are always linked.
@@ -20,23 +22,44 @@ pub enum Interface {
     Buffers,
     /// The host's clocks.
     Clock,
+    /// Programs inside the machines that a runbook is called for.
+    Guests,
     /// `wasi:http`, to granted destinations.
     Http,
     /// Random bytes.
     Random,
+    /// What may be forgotten at any time: logins.
+    Session,
+    /// Durable text by key.
+    State,
+    /// Streams to endpoints that the operator named.
+    Transport,
 }
 
 impl Interface {
     /// Every interface that can be granted.
-    pub const ALL: [Self; 4] = [Self::Buffers, Self::Clock, Self::Http, Self::Random];
+    pub const ALL: [Self; 8] = [
+        Self::Buffers,
+        Self::Clock,
+        Self::Guests,
+        Self::Http,
+        Self::Random,
+        Self::Session,
+        Self::State,
+        Self::Transport,
+    ];
 
     /// Its name in manifests and grants.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Buffers => "buffers",
             Self::Clock => "clock",
+            Self::Guests => "guests",
             Self::Http => "http",
             Self::Random => "random",
+            Self::Session => "session",
+            Self::State => "state",
+            Self::Transport => "transport",
         }
     }
 
@@ -46,6 +69,8 @@ impl Interface {
             "landfall:plugin/buffers" => Some(Self::Buffers),
             "landfall:plugin/clock" => Some(Self::Clock),
             "landfall:plugin/random" => Some(Self::Random),
+            "landfall:plugin/session" => Some(Self::Session),
+            "landfall:plugin/state" => Some(Self::State),
             "wasi:http/types" | "wasi:http/outgoing-handler" => Some(Self::Http),
             _ => None,
         }
@@ -68,12 +93,47 @@ pub struct Grants {
     /// Destinations, each named exactly. Naming one grants the interface `http`.
     #[serde(default)]
     pub http: Vec<HttpGrant>,
+    /// How much durable state it may keep, if not a megabyte. Naming it grants the interface `state`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateGrant>,
+    /// Endpoints by the name under which the plugin opens them. Naming one grants the interface `transport`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub transport: BTreeMap<String, Endpoint>,
 }
 
 impl Grants {
     /// Whether this interface is granted.
     pub fn include(&self, interface: Interface) -> bool {
-        self.interfaces.contains(&interface) || (interface == Interface::Http && !self.http.is_empty())
+        let named = match interface {
+            Interface::Http => !self.http.is_empty(),
+            Interface::State => self.state.is_some(),
+            Interface::Transport => !self.transport.is_empty(),
+            _ => false,
+        };
+        named || self.interfaces.contains(&interface)
+    }
+
+    /// Makes relative paths relative to the file that they stood in.
+    pub fn resolve_paths(&mut self, base: &Path) {
+        self.transport
+            .values_mut()
+            .for_each(|endpoint| endpoint.resolve_paths(base));
+    }
+
+    /// The `transport` line with one endpoint added or changed.
+    #[allow(dead_code, reason = "the transport interface uses it")]
+    pub(crate) fn transport_line_with(&self, name: &str, endpoint: &str) -> String {
+        let mut all: BTreeMap<_, _> = self
+            .transport
+            .iter()
+            .map(|(name, endpoint)| (name.as_str(), endpoint.to_string()))
+            .collect();
+        all.insert(name, endpoint.to_owned());
+        let entries: Vec<_> = all
+            .iter()
+            .map(|(name, endpoint)| format!("{name} = {endpoint}"))
+            .collect();
+        format!("transport = {{ {} }}", entries.join(", "))
     }
 
     /// The `interfaces` line with one more interface in it.
@@ -119,9 +179,20 @@ impl Grants {
                 http.extend(old.and(new).filter(|both| !http.contains(both)));
             }
         }
+        let mut interfaces: BTreeSet<_> = self.interfaces.intersection(&current.interfaces).copied().collect();
+        if self.include(Interface::State) && current.include(Interface::State) {
+            interfaces.insert(Interface::State);
+        }
+        // An endpoint is granted by its name; where it leads is the operator's, who may have moved it.
+        let both = current
+            .transport
+            .iter()
+            .filter(|(name, _)| self.transport.contains_key(*name));
         Self {
-            interfaces: self.interfaces.intersection(&current.interfaces).copied().collect(),
+            interfaces,
             http,
+            state: current.state.filter(|_| self.include(Interface::State)),
+            transport: both.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect(),
         }
     }
 
@@ -205,7 +276,7 @@ impl Effective {
         if !self.requests.include(interface) {
             let asked = Grants {
                 interfaces: self.requests.interfaces.clone(),
-                http: Vec::new(),
+                ..Grants::default()
             };
             return Err(Denial {
                 what,
@@ -243,6 +314,47 @@ impl Effective {
         match self.grants.http_line_for(target) {
             Some(line) => Err(denied(Remedy::Grant(line))),
             None => Err(never(&target.ungrantable())),
+        }
+    }
+}
+
+impl Effective {
+    #[allow(dead_code, reason = "the transport interface uses it")]
+    /// Where a named endpoint leads, and at which port.
+    pub(crate) fn endpoint(&self, name: &str, port: Option<u16>) -> Result<(Endpoint, Option<u16>), Denial> {
+        let what = format!("the endpoint `{name}`");
+        if !self.requests.transport.matches(name) {
+            return Err(Denial {
+                what,
+                remedy: Remedy::Request(format!("transport = [{name:?}]")),
+            });
+        }
+        let Some(endpoint) = self.grants.transport.get(name) else {
+            let line = self.grants.transport_line_with(name, r#"{ tcp = "HOST:PORT" }"#);
+            return Err(Denial {
+                what,
+                remedy: Remedy::Grant(line),
+            });
+        };
+        match (endpoint.ports(), port) {
+            (Some((first, last)), None) if first == last => Ok((endpoint.clone(), Some(first))),
+            (Some((first, last)), Some(port)) if (first..=last).contains(&port) => Ok((endpoint.clone(), Some(port))),
+            (None, None) => Ok((endpoint.clone(), None)),
+            (Some(_), None) => Err(Denial {
+                what,
+                remedy: Remedy::Never("it has a range of ports, and the plugin names none of them".to_owned()),
+            }),
+            (Some(_), Some(port)) => {
+                let wider = endpoint.with_port(port).to_string();
+                Err(Denial {
+                    what: format!("port {port} of {what}"),
+                    remedy: Remedy::Grant(self.grants.transport_line_with(name, &wider)),
+                })
+            }
+            (None, Some(port)) => Err(Denial {
+                what: format!("port {port} of {what}"),
+                remedy: Remedy::Never("a Unix socket has no ports".to_owned()),
+            }),
         }
     }
 }
@@ -406,5 +518,48 @@ mod tests {
         let error = toml::from_str::<Grants>(r#"http = [{ scheme = "http", host = "*", port = 80 }]"#).unwrap_err();
         assert!(error.to_string().contains("exactly"), "{error}");
         assert!(toml::from_str::<Grants>(r#"http = [{ scheme = "http", host = "a", port = "*" }]"#).is_err());
+    }
+
+    #[test]
+    fn an_endpoint_is_had_by_name_and_the_line_that_is_printed_grants_it() {
+        let asks = r#"transport = ["libvirt", "nbd", "agent"]"#;
+        let granted = |line: &str| effective(asks, line);
+        let first = granted("").endpoint("libvirt", None).unwrap_err();
+        let line = first.grant_line().unwrap().replace("HOST:PORT", "kvm1:16509");
+        let (_, port) = granted(&line).endpoint("libvirt", None).unwrap();
+        assert_eq!(port, Some(16_509));
+
+        let grants = granted(r#"transport = { nbd = { tcp = "kvm1", ports = "5-6" }, agent = { unix = "/run/a" } }"#);
+        assert_eq!(grants.endpoint("nbd", Some(6)).unwrap().1, Some(6));
+        assert_eq!(grants.endpoint("agent", None).unwrap().1, None);
+        let line = grants
+            .endpoint("nbd", Some(9))
+            .unwrap_err()
+            .grant_line()
+            .unwrap()
+            .to_owned();
+        assert_eq!(
+            line,
+            r#"transport = { agent = { unix = "/run/a" }, nbd = { tcp = "kvm1", ports = "5-9" } }"#
+        );
+        granted(&line).endpoint("nbd", Some(9)).unwrap();
+        for (name, port) in [("nbd", None), ("agent", Some(1))] {
+            let denial = grants.endpoint(name, port).unwrap_err();
+            assert!(matches!(denial.remedy, Remedy::Never(_)), "{denial}");
+        }
+        let denial = grants.endpoint("other", None).unwrap_err();
+        assert!(matches!(&denial.remedy, Remedy::Request(line) if line == r#"transport = ["other"]"#));
+    }
+
+    #[test]
+    fn naming_a_value_grants_its_interface() {
+        let asks = r#"interfaces = ["state"]
+            transport = "*""#;
+        let grants = r#"state = { max-bytes = 10 }
+            transport = { a = { unix = "/a" } }"#;
+        let both = [Interface::State, Interface::Transport];
+        assert_eq!(effective(asks, grants).interfaces(), both.into());
+        assert!(effective("", grants).interfaces().is_empty());
+        effective(asks, grants).endpoint("a", None).unwrap();
     }
 }

@@ -230,7 +230,8 @@ fn is_known(kind: Kind, import: &str) -> bool {
     let harmless = |known: &str| name == known || (known.ends_with('/') && name.starts_with(known));
     HARMLESS.into_iter().any(harmless)
         || Interface::of_import(name).is_some_and(|interface| match kind {
-            Kind::HypervisorAdapter => true,
+            // An adapter runs programs in machines; a runbook has it do so.
+            Kind::HypervisorAdapter => interface != Interface::Guests,
             Kind::Runbook => interface != Interface::Buffers,
             Kind::RecoveryPointPolicy => false,
         })
@@ -323,6 +324,7 @@ mod tests {
         let exports = ["landfall:plugin/plugin@0.1.0", "landfall:plugin/policy@0.1.0"];
         for bad in [
             "landfall:plugin/clock@0.1.0",
+            "landfall:plugin/state@0.1.1",
             "landfall:plugin/nothing@0.1.7",
             "wasi:http/types@0.2.12",
             "wasi:io/poll@0.3.0",

@@ -38,7 +38,7 @@
 //! # Codes
 //!
 //! `LF0401`-`LF0417` and `LF0490` loading, `LF0420`-`LF0422` binding, `LF0430`-`LF0439` and `LF0444`-`LF0448` calling,
-//! `LF0440`-`LF0443` starting, `LF0450`-`LF0452` the registry; each variant's `code` gives its own.
+//! `LF0440`-`LF0443` starting, `LF0450`-`LF0452` the registry, `LF0470`-`LF0479` what a host interface did not do; each variant's `code` gives its own.
 
 mod adapter;
 mod address;
@@ -51,6 +51,9 @@ mod content;
 pub mod contract;
 mod destination;
 mod digest;
+mod durable;
+#[allow(dead_code, reason = "the transport interface uses it")]
+mod endpoint;
 mod engine;
 mod error;
 mod files;
@@ -68,6 +71,7 @@ mod policy;
 mod registry;
 mod runbook;
 mod runtime;
+mod session;
 mod stage;
 mod state;
 mod watch;
@@ -77,12 +81,14 @@ pub use binding::Binding;
 pub use buffer::Buffer;
 pub use cache::Origin;
 pub use destination::{HostName, HttpGrant, HttpPattern, Method, Methods, Names, Pattern, Scheme, Star};
+pub use durable::{MemoryState, Owner, StateStore, StoreFault};
+pub use endpoint::{Address, Endpoint, StateGrant, Tls};
 pub use engine::Allocator;
-pub use error::{BindError, CallError, Fault, Identity};
+pub use error::{BindError, CallError, Fault, Identity, Refusal};
 pub use grants::{Denial, Grants, Interface, Remedy};
 pub use limits::Limits;
 pub use load::LoadError;
-pub use manifest::{About, Build, Kind, Manifest, Requests};
+pub use manifest::{About, Build, Endpoints, Kind, Manifest, Requests};
 pub use path::PathPrefix;
 pub use plugin::Plugin;
 pub use policy::Policy;

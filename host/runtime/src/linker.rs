@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::bindings::landfall::plugin::{buffers, clock, config, log, random, types};
+use crate::bindings::landfall::plugin::{buffers, clock, config, log, random, session, state, types};
 use crate::grants::Interface;
 use crate::state::GuestState;
 
@@ -48,6 +48,9 @@ fn build(engine: &Engine, interfaces: &BTreeSet<Interface>) -> wasmtime::Result<
             Interface::Clock => clock::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
             Interface::Http => wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?,
             Interface::Random => random::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
+            Interface::Session => session::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
+            Interface::State => state::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
+            Interface::Guests | Interface::Transport => {}
         }
     }
     Ok(linker)

@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::manifest::{Kind, Manifest};
 use crate::plugin::Plugin;
 use crate::runtime::Shared;
+use crate::session::Sessions;
 use crate::state::{GuestState, Subject};
 use crate::{digest, manifest};
 
@@ -251,6 +252,7 @@ pub(crate) async fn from_content(shared: &Arc<Shared>, content: Content) -> Resu
         component,
         origin,
         health: Arc::new(Health::new(shared.struck.clone())),
+        sessions: Sessions::default(),
     });
     remember(shared, &plugin);
     usable(shared, plugin)
@@ -283,6 +285,8 @@ async fn describe(
         config: Arc::default(),
         interfaces: BTreeSet::new(),
         stage: None,
+        shelf: None,
+        session: Arc::default(),
     };
     let callee = Callee {
         shared: Arc::clone(shared),

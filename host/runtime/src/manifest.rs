@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::destination::HttpPattern;
+use crate::destination::{HttpPattern, Star};
 use crate::grants::Interface;
 
 /// Longest name: it becomes part of file names, log fields and finding ids.
@@ -95,12 +95,51 @@ pub struct Requests {
     /// Where it may want to send requests; `"*"` stands for anything.
     #[serde(default)]
     pub http: Vec<HttpPattern>,
+    /// Names of endpoints that it may want to open; `"*"` stands for any.
+    #[serde(default)]
+    pub transport: Endpoints,
+}
+
+/// Endpoints that a manifest asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Endpoints {
+    /// `"*"`: their names follow from the configuration.
+    Any(Star),
+    /// These.
+    Named(BTreeSet<String>),
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self::Named(BTreeSet::new())
+    }
+}
+
+impl Endpoints {
+    #[allow(dead_code, reason = "the transport interface uses it")]
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Any(Star::Star) => true,
+            Self::Named(names) => names.contains(name),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Named(names) if names.is_empty())
+    }
 }
 
 impl Requests {
-    /// Whether this interface was asked for; naming an HTTP destination asks for `http`.
+    /// Whether this interface was asked for; naming an HTTP destination asks for `http`, and an endpoint for
+    /// `transport`.
     pub fn include(&self, interface: Interface) -> bool {
-        self.interfaces.contains(&interface) || (interface == Interface::Http && !self.http.is_empty())
+        let named = match interface {
+            Interface::Http => !self.http.is_empty(),
+            Interface::Transport => !self.transport.is_empty(),
+            _ => false,
+        };
+        named || self.interfaces.contains(&interface)
     }
 }
 

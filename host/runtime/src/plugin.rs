@@ -10,6 +10,7 @@ use crate::error::Identity;
 use crate::health::Health;
 use crate::inspect::Surface;
 use crate::manifest::{Kind, Manifest};
+use crate::session::Sessions;
 
 /// One version of a plugin. Jobs hold on to the very version they were started with.
 pub struct Plugin {
@@ -20,6 +21,8 @@ pub struct Plugin {
     pub(crate) component: Component,
     pub(crate) origin: Origin,
     pub(crate) health: Arc<Health>,
+    /// Gone with the last user of this version.
+    pub(crate) sessions: Sessions,
 }
 
 impl Plugin {

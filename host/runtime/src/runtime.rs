@@ -11,6 +11,7 @@ use wasmtime::Engine;
 
 use crate::cache::CodeCache;
 use crate::content::ContentStore;
+use crate::durable::{MemoryState, Shelves, StateStore};
 use crate::engine::{self, Allocator};
 use crate::host::http::Clients;
 use crate::linker::Linkers;
@@ -34,6 +35,8 @@ pub struct RuntimeOptions {
     pub instances: u32,
     /// Largest component in bytes.
     pub largest_component: u64,
+    /// Keeps what plugins want kept; by default for as long as the process lives.
+    pub state: Arc<dyn StateStore>,
 }
 
 impl RuntimeOptions {
@@ -44,6 +47,7 @@ impl RuntimeOptions {
             guest_threads: None,
             instances: INSTANCES,
             largest_component: LARGEST_COMPONENT,
+            state: Arc::new(MemoryState::default()),
         }
     }
 }
@@ -100,6 +104,7 @@ pub(crate) struct Shared {
     pub(crate) linkers: Linkers,
     pub(crate) clients: Clients,
     pub(crate) largest_component: u64,
+    pub(crate) shelves: Shelves,
     /// What is loaded now, by digest, so that a version that jobs pin is never loaded twice.
     pub(crate) loaded: Mutex<HashMap<String, Weak<Plugin>>>,
     /// Versions that never run again.
@@ -116,6 +121,7 @@ impl Runtime {
             guest_threads,
             instances,
             largest_component,
+            state,
         } = options;
         let (engine, allocator) = engine::build(instances).map_err(RuntimeError::Engine)?;
         engine::start_ticking(&engine).map_err(RuntimeError::Threads)?;
@@ -131,6 +137,7 @@ impl Runtime {
             linkers: Linkers::new(engine.clone()),
             clients: Clients::new().map_err(RuntimeError::Http)?,
             largest_component,
+            shelves: Shelves::new(state),
             loaded: Mutex::default(),
             revoked: Mutex::default(),
             struck: watch::Sender::new(0),

@@ -8,19 +8,21 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::error::Identity;
+use crate::durable::Shelf;
+use crate::error::{Identity, Refusal};
 use crate::grants::{Denial, Interface};
 use crate::host::http::Gate;
 use crate::host::log::LogBudget;
 use crate::host::wasi;
 use crate::limits::{Limits, MemoryLimiter, Refused};
+use crate::session::Session;
 use crate::stage::Stage;
 
 /// Denials kept for the error; a guest that asks in a loop gets no list without end.
 const MOST_DENIALS: usize = 8;
 
 /// Who is called, for whom: the same for every call of a binding.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Subject {
     pub(crate) plugin: Identity,
     pub(crate) label: String,
@@ -29,6 +31,9 @@ pub(crate) struct Subject {
     pub(crate) interfaces: BTreeSet<Interface>,
     /// In tests of a plugin: what stands in for the world.
     pub(crate) stage: Option<Arc<Stage>>,
+    /// What it keeps; none while it describes itself.
+    pub(crate) shelf: Option<Shelf>,
+    pub(crate) session: Arc<Session>,
 }
 
 impl Subject {
@@ -56,6 +61,7 @@ pub(crate) struct Record {
     refused: Mutex<Option<Refused>>,
     oversize: Mutex<Option<String>>,
     denials: Mutex<Vec<Denial>>,
+    refusals: Mutex<Vec<Refusal>>,
     last_error_line: Mutex<Option<String>>,
     lines_dropped: AtomicU32,
 }
@@ -117,6 +123,18 @@ impl Record {
 
     pub(crate) fn denials(&self) -> Vec<Denial> {
         lock(&self.denials).clone()
+    }
+
+    /// A host interface did not do what was asked, for another reason than a grant.
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        let mut refusals = lock(&self.refusals);
+        if refusals.len() < MOST_DENIALS && !refusals.contains(&refusal) {
+            refusals.push(refusal);
+        }
+    }
+
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        lock(&self.refusals).clone()
     }
 
     pub(crate) fn note_error_line(&self, line: String) {

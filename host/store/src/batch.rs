@@ -62,6 +62,8 @@ pub enum Space {
     Tested,
     /// Decisions of policies with their inputs, by job and step.
     Decision,
+    /// What plugins keep, by owner and key.
+    Plugin,
 }
 
 impl Space {
@@ -77,6 +79,7 @@ impl Space {
             Self::Machines => "machines",
             Self::Tested => "tested",
             Self::Decision => "decision",
+            Self::Plugin => "plugin",
         }
     }
 }

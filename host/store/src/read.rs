@@ -102,6 +102,23 @@ impl Reader {
         .collect()
     }
 
+    /// The rows of a space whose names begin so, by what follows.
+    pub fn below<T: DeserializeOwned>(&self, space: Space, prefix: &str) -> Result<Vec<(String, T)>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT name, value FROM state WHERE space = ?1 AND name >= ?2 AND substr(name, 1, length(?2)) = ?2
+             ORDER BY name",
+        )?;
+        let mut rows = statement.query([space.name(), prefix])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (name, text): (String, String) = (row.get(0)?, row.get(1)?);
+            let value = serde_json::from_str(&text).map_err(|source| StoreError::Value(space.name(), source))?;
+            found.push((name.strip_prefix(prefix).unwrap_or(&name).to_owned(), value));
+        }
+        Ok(found)
+    }
+
     /// Jobs that have not ended.
     pub fn unfinished(&self) -> Result<Vec<JobSummary>, StoreError> {
         let connection = self.connection();

@@ -9,6 +9,7 @@ use landfall_runtime::contract::types::ProbeAnswer;
 
 use super::{Begin, Report, Task};
 use crate::contract::{from_call_error, from_pairs};
+use crate::hex::{from_hex, to_hex};
 use crate::runner::Note;
 
 pub(super) async fn run(task: &Task, name: &str, context: Context, begin: Begin) -> Report {
@@ -21,7 +22,7 @@ pub(super) async fn run(task: &Task, name: &str, context: Context, begin: Begin)
         Begin::Probe => probe(task, &runbook, context).await,
         Begin::Attach { handle, after_ms } => {
             tokio::time::sleep(Duration::from_millis(u64::from(after_ms))).await;
-            match hex(&handle) {
+            match from_hex(&handle) {
                 Some(resume) => call(task, &runbook, context, Some(resume)).await,
                 None => Report::Failed(Failure::definite(
                     landfall_recovery::codes::INTERNAL,
@@ -98,36 +99,5 @@ async fn probe(task: &Task, runbook: &Runbook, context: Context) -> Report {
             definite: false,
             ..from_call_error(&error)
         }),
-    }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn resume_bytes_survive_the_journal() {
-        let bytes = vec![0, 1, 0xff, 0x80];
-        assert_eq!(hex(&to_hex(&bytes)), Some(bytes));
-        assert_eq!(hex("xy"), None);
-        assert_eq!(hex("abc"), None);
     }
 }

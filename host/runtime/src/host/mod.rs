@@ -6,4 +6,6 @@ pub(crate) mod config;
 pub(crate) mod http;
 pub(crate) mod log;
 pub(crate) mod random;
+pub(crate) mod session;
+pub(crate) mod state;
 pub(crate) mod wasi;

@@ -15,4 +15,5 @@ mod hostile;
 mod limits;
 mod load;
 mod registry;
+mod state;
 mod versions;
