@@ -57,6 +57,18 @@ fn the_cases_of_every_shipped_plugin_pass_and_are_the_same_every_time() {
 }
 
 #[test]
+fn every_shipped_runbook_and_policy_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, source) in SHIPPED {
+        let (plugin, cases) = (plugins().join(name), sources().join(source).join("tests"));
+        let arguments = ["plugin", "check", path(&plugin), "--cases", path(&cases), "-o", "json"];
+        let report: Value = landfall(directory.path(), &arguments).code(0).json();
+        assert_eq!(report["failed"], 0, "{report}");
+        assert!(report["passed"].as_u64().unwrap() >= 10, "{report}");
+    }
+}
+
+#[test]
 fn a_case_that_fails_says_what_was_asked_and_what_was_scripted() {
     let directory = tempfile::tempdir().unwrap();
     let ended = one(

@@ -10,6 +10,7 @@
 mod act;
 mod adapter;
 mod case;
+mod check;
 mod expect;
 mod home;
 mod naming;
@@ -19,6 +20,7 @@ mod report;
 mod script;
 
 pub use case::{Case, schema};
+pub use check::{Check, CheckReport, Verdict, check};
 pub use home::{Home, HomeError};
 pub use play::play;
 pub use read::{CaseError, find, parse_json, parse_toml, read};

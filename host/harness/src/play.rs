@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use landfall_runtime::contract::runbook::Outcome as RunbookOutcome;
 use landfall_runtime::contract::types::{Pairs as ContractPairs, Progress};
-use landfall_runtime::{Adapter, BindError, Binding, CallError, Fault, Kind, Plugin, Policy, Runbook, Stage};
+use landfall_runtime::{
+    Adapter, BindError, Binding, CallError, Fault, Kind, Plugin, Policy, Runbook, Stage, StageRequest,
+};
 use serde_json::{Value, json};
 
 use crate::act;
@@ -82,6 +84,14 @@ pub async fn play(home: &Home, plugin: &Arc<Plugin>, name: &str, case: &Case) ->
     report
 }
 
+/// What came of one call of `run`.
+pub(crate) struct Once {
+    pub(crate) ended: Ended,
+    /// Of `again`.
+    pub(crate) resume: Option<Vec<u8>>,
+    pub(crate) requests: Vec<StageRequest>,
+}
+
 /// One plugin on one stage.
 pub(crate) struct Scene {
     pub(crate) plugin: Arc<Plugin>,
@@ -93,9 +103,17 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn set(home: &Home, plugin: &Arc<Plugin>, case: &Case) -> Result<Self, String> {
+        Self::with_network(home, plugin, case, Network::default())
+    }
+
+    pub(crate) fn with_network(
+        home: &Home,
+        plugin: &Arc<Plugin>,
+        case: &Case,
+        network: Network,
+    ) -> Result<Self, String> {
         let acts = case.acts();
         let grants = home::grants(plugin, case, &acts)?;
-        let network = Network::default();
         let script = network.clone();
         let stage = Stage::scripted(case.now(), case.seed, Box::new(move |request| script.answer(request)));
         let stage = Arc::new(stage);
@@ -199,6 +217,31 @@ impl Scene {
             }
         }
         Err(format!("it still said `again` after {MOST_POLLS} calls"))
+    }
+
+    /// One call of `run`, and nothing after it.
+    pub(crate) async fn once(&self, act: &Act, resume: Option<Vec<u8>>) -> Result<Once, String> {
+        let runbook = match &self.actor {
+            Ok(Actor::Runbook(runbook)) => runbook,
+            Ok(_) => return Err("it is no runbook".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let call = act::call(&act.call.clone().unwrap_or_default());
+        let context = act::context(act, self.plugin.name(), self.stage.now_ms().unwrap_or_default());
+        let (ended, resume) = match runbook.run(call, context, resume).await {
+            Ok(RunbookOutcome::Again(again)) => {
+                let resume = again.resume.clone();
+                (of_outcome(RunbookOutcome::Again(again)), Some(resume))
+            }
+            Ok(outcome) => (of_outcome(outcome), None),
+            Err(error) => (of_error(&error), None),
+        };
+        let asked = self.network.take_asked();
+        Ok(Once {
+            ended,
+            resume,
+            requests: asked.into_iter().map(|(request, _)| request).collect(),
+        })
     }
 
     async fn adapter(&self, adapter: &Adapter, function: &str, act: &Act) -> Result<(Ended, usize), String> {

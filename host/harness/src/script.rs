@@ -19,8 +19,10 @@ pub(crate) struct Network {
     inner: Arc<Mutex<Inner>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Inner {
+    /// What comes of every request, instead of the exchanges.
+    always: Option<StageReply>,
     exchanges: Vec<(Exchange, u32)>,
     asked: Vec<(StageRequest, Asked)>,
     /// Requests that no exchange fits, with the reason.
@@ -28,6 +30,30 @@ struct Inner {
 }
 
 impl Network {
+    /// One that does the same with every request.
+    pub(crate) fn answering(reply: StageReply) -> Self {
+        let inner = Inner {
+            always: Some(reply),
+            ..Inner::default()
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+        }
+    }
+
+    /// The far side as it is now, to come back to.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            inner: Arc::new(Mutex::new(self.lock().clone())),
+        }
+    }
+
+    /// The far side is again as it was.
+    pub(crate) fn set_back(&self, to: &Self) {
+        let before = to.lock().clone();
+        *self.lock() = before;
+    }
+
     pub(crate) fn add(&self, exchanges: &[Exchange]) {
         self.lock()
             .exchanges
@@ -42,8 +68,11 @@ impl Network {
             .exchanges
             .iter()
             .position(|(exchange, used)| !is_used_up(exchange.times, *used) && misfit(exchange, &request).is_none());
+        let always = inner.always.clone();
         let exchange = found.and_then(|index| inner.exchanges.get_mut(index));
-        let (reply, took_ms) = if let Some((exchange, used)) = exchange {
+        let (reply, took_ms) = if let Some(reply) = always {
+            (reply, 0)
+        } else if let Some((exchange, used)) = exchange {
             *used += 1;
             let took_ms = exchange.reply.as_ref().map_or(0, |reply| reply.takes_ms);
             (reply(exchange), took_ms)

@@ -1,5 +1,6 @@
 //! A loaded plugin: one version, checked, compiled and described.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wasmtime::component::Component;
@@ -7,6 +8,7 @@ use wasmtime::component::Component;
 use crate::cache::Origin;
 use crate::contract::plugin::Info;
 use crate::error::Identity;
+use crate::grants::Interface;
 use crate::health::Health;
 use crate::inspect::Surface;
 use crate::manifest::{Kind, Manifest};
@@ -69,6 +71,11 @@ impl Plugin {
     /// A person trusts it again: what it did is forgotten.
     pub fn forgive(&self) {
         self.health.forgive();
+    }
+
+    /// Interfaces that it imports and that must be granted.
+    pub fn uses(&self) -> BTreeSet<Interface> {
+        self.surface.needs()
     }
 
     /// A runbook that can say whether its effect happened.

@@ -1,5 +1,6 @@
 //! `landfall plugin`: for those who write plugins and those who install them.
 
+mod check;
 mod test;
 
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub(super) enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Check what the host relies on in every plugin of its kind: the conformance suite
+    Check(check::Check),
     /// Run a plugin's test cases, with scripted answers, clock and random, in the daemon's own runtime
     Test(test::Test),
 }
@@ -39,6 +42,7 @@ pub(super) enum Command {
 impl Command {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self {
+            Self::Check(check) => return check.run(context).await,
             Self::Test(test) => return test.run(context).await,
             Self::List => {
                 let plugins: Vec<PluginView> = context.client()?.get(&["plugins"]).await?;

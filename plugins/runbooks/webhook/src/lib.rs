@@ -32,6 +32,9 @@ use delivery::{Delivery, judge, key_header};
 use landfall_sdk::http::Request;
 use landfall_sdk::{Call, Context, Effect, Failure, Outcome, Plugin, Runbook, config, export_runbook, log};
 
+/// Left of the call when the receiver has not answered: time to say so, rather than be cut off.
+const MARGIN_MS: u64 = 500;
+
 struct Webhook;
 
 impl Plugin for Webhook {
@@ -59,7 +62,8 @@ impl Runbook for Webhook {
 
     fn run(call: &Call, context: &Context, _resume: Option<Vec<u8>>) -> Result<Outcome, Failure> {
         let delivery = Delivery::of(call, context, config::get)?;
-        let mut request = Request::post(&delivery.url)?.timeout_ms(delivery.timeout_ms.min(call.remaining_ms));
+        let mut request = Request::post(&delivery.url)?
+            .timeout_ms(delivery.timeout_ms.min(call.remaining_ms.saturating_sub(MARGIN_MS)));
         for (name, value) in &delivery.headers {
             request = request.header(name, value);
         }

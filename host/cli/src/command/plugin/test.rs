@@ -44,7 +44,8 @@ impl Test {
         }
         let source = self.directory.clone().unwrap_or_else(|| PathBuf::from("."));
         let cases = self.cases(&source)?;
-        let (home, plugin) = load(&source, self.no_build).await?;
+        let home = home()?;
+        let plugin = home.load(&built(&source, self.no_build)?).await?;
         let report = Report::of(&plugin, run(&home, &plugin, cases).await);
         context.out.one(&report, || report.to_string())?;
         Ok(if report.failed == 0 { Exit::Ok } else { Exit::JobFailed })
@@ -123,26 +124,26 @@ fn one(file: &Path) -> Result<Named, Failure> {
     Ok(Named { name, file, case })
 }
 
-fn stem(file: &Path) -> String {
+pub(super) fn stem(file: &Path) -> String {
     file.file_stem()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()
 }
 
-/// Builds what can be built, and loads it as the daemon would.
-pub(super) async fn load(source: &Path, no_build: bool) -> Result<(Home, Arc<Plugin>), Failure> {
-    let directory = if !no_build && plugin::is_source(source) {
-        build(source)?
-    } else {
-        source.to_owned()
-    };
-    let home = Home::open(&crate::connection::cache_directory().join("harness"))?;
-    let plugin = home.load(&directory).await?;
-    Ok((home, plugin))
+/// Where compiled code is kept between runs.
+pub(super) fn home() -> Result<Home, Failure> {
+    Ok(Home::open(&crate::connection::cache_directory().join("harness"))?)
 }
 
-/// Gives the directory that the host can load.
-pub(super) fn build(source: &Path) -> Result<PathBuf, Failure> {
+/// The directory that the host can load: what is source is built first.
+pub(super) fn built(source: &Path, no_build: bool) -> Result<PathBuf, Failure> {
+    if no_build || !plugin::is_source(source) {
+        return Ok(source.to_owned());
+    }
+    build(source)
+}
+
+fn build(source: &Path) -> Result<PathBuf, Failure> {
     let request = plugin::Request {
         paths: vec![source.to_owned()],
         ..plugin::Request::default()
