@@ -20,16 +20,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Looks until there is something to see.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, look)
+}
+
+/// The same for what takes longer, such as compilers.
+pub(crate) fn eventually_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(seen) = look() {
             return seen;
         }
         assert!(
-            began.elapsed() < PATIENCE,
+            began.elapsed() < patience,
             "in {} s it did not happen: {what}",
-            PATIENCE.as_secs()
+            patience.as_secs()
         );
         std::thread::sleep(LOOK_EVERY);
     }

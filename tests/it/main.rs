@@ -20,6 +20,7 @@ mod disaster;
 mod dry_run;
 mod events;
 mod harness;
+mod languages;
 mod outage;
 mod pipeline;
 mod plugins;

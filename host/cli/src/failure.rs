@@ -8,7 +8,7 @@ use landfall_recovery::codes;
 use thiserror::Error;
 
 use crate::exit::Exit;
-use crate::plugin::BuildError;
+use crate::plugin::{BuildError, NewError};
 use crate::units::count;
 use crate::{output, render, style};
 
@@ -89,6 +89,9 @@ pub(crate) enum Failure {
     /// A plugin cannot be loaded for a test.
     #[error(transparent)]
     Harness(#[from] landfall_harness::HomeError),
+    /// A plugin cannot be begun.
+    #[error(transparent)]
+    New(#[from] NewError),
     /// The lab cannot start or go on.
     #[error(transparent)]
     Lab(#[from] landfall_lab::LabError),
@@ -114,12 +117,9 @@ impl Failure {
             Self::Case(error) => Some(error.code()),
             Self::NoCases { .. } => Some(codes::NO_CASES),
             Self::Harness(error) => Some(error.code()),
-            Self::File { .. }
-            | Self::Usage(_)
-            | Self::Build(_)
-            | Self::Lab(_)
-            | Self::Output(_)
-            | Self::Internal(_) => None,
+            Self::Build(error) => error.code(),
+            Self::New(_) => Some(codes::PLUGIN_NEW),
+            Self::File { .. } | Self::Usage(_) | Self::Lab(_) | Self::Output(_) | Self::Internal(_) => None,
         }
     }
 
@@ -137,6 +137,7 @@ impl Failure {
             Self::File { .. } | Self::Usage(_) => Exit::Usage,
             Self::Daemon(error) if error.code() == codes::INTERNAL || error.code() == codes::STORE => Exit::Internal,
             Self::Build(_)
+            | Self::New(_)
             | Self::Case(_)
             | Self::NoCases { .. }
             | Self::Harness(_)

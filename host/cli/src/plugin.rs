@@ -1,15 +1,23 @@
-//! Building plugins: from crates with a `plugin.toml` to directories that the host can load.
+//! Making plugins: a project to begin with, and from crates and projects to directories that the host can load.
 
 mod build;
 mod component;
+mod guest;
+mod new;
 mod package;
+mod sdk;
 mod toolchain;
+mod tools;
+mod world;
 
 pub(crate) use build::{BuildError, Request, build};
+pub(crate) use new::{Language, NewError, Wish, new};
 
-/// Whether this directory holds a plugin's source, rather than a plugin that is built.
+/// Whether this directory holds a plugin's source, rather than a plugin that is built: the manifest, which says how it
+/// is built, lies in both.
 pub(crate) fn is_source(directory: &std::path::Path) -> bool {
     let manifest = std::fs::read_to_string(directory.join("plugin.toml")).unwrap_or_default();
-    let is_project = toml::from_str::<toml::Table>(&manifest).is_ok_and(|table| table.contains_key("build"));
-    is_project || directory.join("Cargo.toml").exists()
+    let manifest = toml::from_str::<landfall_runtime::Manifest>(&manifest).ok();
+    let entry = manifest.and_then(|manifest| manifest.build).map(|build| build.entry);
+    entry.is_some_and(|entry| directory.join(entry).exists()) || directory.join("Cargo.toml").exists()
 }

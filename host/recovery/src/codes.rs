@@ -119,6 +119,12 @@ codes! {
     NO_CASES "LF0487" "A plugin has no test cases", "There is no `tests/*.toml` beside `plugin.toml`, or none whose name holds the text of `--filter`.", "Write one: docs/plugins.md has an example of ten lines.";
     PLUGIN_CONTRACT_RANGE "LF0490" "A plugin for another version of the contract", "The component was built for a version of `landfall:plugin` that this host does not support: too old, or too new. The message has both.", "Build the plugin with an SDK of the range that the message prints, or update the host.";
 
+    PLUGIN_PROJECT "LF0480" "A directory is no plugin that can be built", "It lacks `plugin.toml`, or what that says contradicts itself, its crate or the contract; the message names the place.", "Begin with `landfall plugin new`, and compare.";
+    PLUGIN_TOOLS "LF0481" "A tool to build plugins with is missing", "Rust plugins need a compiler for WebAssembly, Python plugins componentize-py, JavaScript plugins Node.js with componentize-js. They are looked for, then installed; the message says what each way came to.", "Run the command that the message names, and try again. The machine needs its package registries only the first time.";
+    PLUGIN_SOURCE "LF0482" "A plugin's source makes no component", "The compiler, or the language's own tool, refused it; its words are shown. Python and JavaScript files are run once when they are built, up to their definitions.", "Mend what they say. An import that cannot be found needs its interface in `[requests]`, or its package in `vendor` (Python) or `node_modules` (JavaScript).";
+    PLUGIN_SURFACE "LF0483" "A component is not what its manifest says", "It imports what `plugin.toml` does not request, or lacks an export that its kind needs.", "Add the interface to `[requests]`, or export what the message names.";
+    PLUGIN_NEW "LF0484" "A plugin cannot be begun there", "The name cannot be used, or the directory has something in it.", "Use lower case letters, digits and dashes, and an empty directory.";
+
     UNREACHABLE "LF0501" "The daemon does not answer", "Nothing listens at the address, or something else does.", "Start it with `landfall daemon run`, or give `--server` and `--token-file`.";
     NOT_AUTHORISED "LF0502" "Not authorised", "The token is missing or wrong, or the request came from another host or origin.", "The daemon writes its token to the file that its log names at start; `--token-file` points the CLI at it.";
     BAD_REQUEST "LF0503" "The request cannot be read", "The body is not what this call takes.", "See /openapi.json.";

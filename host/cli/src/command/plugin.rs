@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use landfall_daemon::api::wire::PluginView;
+use landfall_runtime::Kind;
 
 use super::Context;
 use crate::exit::Exit;
@@ -22,11 +23,27 @@ pub(super) enum Command {
         /// The plugin
         plugin: String,
     },
-    /// Compile plugin crates to components, each into a directory of its own beside its `plugin.toml`
+    /// Begin a plugin: a project that builds as it is
+    New {
+        /// The plugin's name
+        name: String,
+        /// What it is
+        #[arg(long)]
+        kind: NewKind,
+        /// What it is written in
+        #[arg(long, default_value = "rust")]
+        lang: plugin::Language,
+        /// Where it goes [default: a directory of its name]
+        directory: Option<PathBuf>,
+        /// A checkout of the Rust SDK's crate [default: the one that this program carries]
+        #[arg(long, value_name = "DIRECTORY")]
+        sdk: Option<PathBuf>,
+    },
+    /// Make components of plugin crates and projects, each in a directory of its own beside its `plugin.toml`
     Build {
-        /// Directories of plugin crates [default: the current one]
+        /// Directories of plugins in Rust, Python or JavaScript [default: the current one]
         paths: Vec<PathBuf>,
-        /// Where the plugins go [default: `target/plugins` of the crate's workspace]
+        /// Where the plugins go [default: `target/plugins` of the crate's workspace, or of the project]
         #[arg(long, value_name = "DIRECTORY")]
         out: Option<PathBuf>,
         /// Every crate with a `plugin.toml` in the workspaces of the given directories
@@ -37,6 +54,27 @@ pub(super) enum Command {
     Check(check::Check),
     /// Run a plugin's test cases, with scripted answers, clock and random, in the daemon's own runtime
     Test(test::Test),
+}
+
+/// The runtime's kinds, as arguments.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum NewKind {
+    /// An action before or after a group
+    Runbook,
+    /// Speaks for one site
+    HypervisorAdapter,
+    /// Chooses recovery points, and which to keep
+    RecoveryPointPolicy,
+}
+
+impl From<NewKind> for Kind {
+    fn from(kind: NewKind) -> Self {
+        match kind {
+            NewKind::Runbook => Self::Runbook,
+            NewKind::HypervisorAdapter => Self::HypervisorAdapter,
+            NewKind::RecoveryPointPolicy => Self::RecoveryPointPolicy,
+        }
+    }
 }
 
 impl Command {
@@ -52,6 +90,23 @@ impl Command {
             Self::Show { plugin } => {
                 let plugin: PluginView = context.client()?.get(&["plugins", &plugin]).await?;
                 context.out.one(&plugin, || render::plugin(&plugin))?;
+            }
+            Self::New {
+                name,
+                kind,
+                lang,
+                directory,
+                sdk,
+            } => {
+                let wish = plugin::Wish {
+                    name,
+                    kind: kind.into(),
+                    language: lang,
+                    directory,
+                    sdk,
+                };
+                let created = plugin::new(&wish)?;
+                context.out.one(&created, || created.to_string())?;
             }
             Self::Build { paths, out, all } => {
                 let request = plugin::Request { paths, out, all };

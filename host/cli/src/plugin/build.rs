@@ -3,6 +3,7 @@
 //! cargo decides what must be compiled again; the component is encoded again only if cargo's module is newer. A
 //! directory that a running host watches never holds half a file: everything is written beside its place and renamed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Write;
@@ -10,10 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Instant, SystemTime};
 
+use landfall_recovery::codes;
+use landfall_runtime::Manifest;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::component::{self, ComponentError, Surface};
+use super::guest::{self, GuestError, Project};
+use super::new;
 use super::package::{self, Package, PackageError};
 use super::toolchain::{self, TARGET, Toolchain, ToolchainError};
 
@@ -31,9 +36,9 @@ const PROFILE: [(&str, &str); 6] = [
 /// What to build.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
-    /// Directories of crates; none means the current one.
+    /// Directories of crates and of projects in other languages; none means the current one.
     pub(crate) paths: Vec<PathBuf>,
-    /// None: `plugins` in the target directory of each crate's workspace.
+    /// None: `plugins` in the target directory of each crate's workspace, or of each project.
     pub(crate) out: Option<PathBuf>,
     /// Every plugin crate of the workspaces of `paths`.
     pub(crate) all: bool,
@@ -42,7 +47,7 @@ pub(crate) struct Request {
 /// What was built.
 #[derive(Debug, Serialize)]
 pub(crate) struct Built {
-    pub(crate) toolchain: String,
+    pub(crate) toolchains: Vec<String>,
     pub(crate) milliseconds: u128,
     pub(crate) plugins: Vec<BuiltPlugin>,
 }
@@ -54,7 +59,7 @@ pub(crate) struct BuiltPlugin {
     pub(crate) version: String,
     pub(crate) directory: PathBuf,
     pub(crate) bytes: usize,
-    /// False: the component there was newer than all it is made of.
+    /// False: the same component and manifest were there.
     pub(crate) changed: bool,
     #[serde(flatten)]
     pub(crate) surface: Surface,
@@ -66,8 +71,11 @@ pub(crate) enum BuildError {
     /// The crate or its manifest.
     #[error(transparent)]
     Package(#[from] PackageError),
-    /// Two crates would overwrite each other.
-    #[error("two crates call their plugin `{name}`: {first} and {second}; rename one")]
+    /// The project, its tools or its source.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// Two of them would overwrite each other.
+    #[error("two directories call their plugin `{name}`: {first} and {second}; rename one")]
     SameName {
         /// The name.
         name: String,
@@ -109,6 +117,25 @@ pub(crate) enum BuildError {
     },
 }
 
+impl BuildError {
+    /// The stable code, where there is one.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Package(_) | Self::SameName { .. } => Some(codes::PLUGIN_PROJECT),
+            Self::Toolchain(_) => Some(codes::PLUGIN_TOOLS),
+            Self::Compile { .. } | Self::NoModule { .. } => Some(codes::PLUGIN_SOURCE),
+            Self::Component(_) => Some(codes::PLUGIN_SURFACE),
+            Self::Guest(error) => match error {
+                GuestError::Project(_) | GuestError::World(_) => Some(codes::PLUGIN_PROJECT),
+                GuestError::Tools(_) => Some(codes::PLUGIN_TOOLS),
+                GuestError::Source { .. } => Some(codes::PLUGIN_SOURCE),
+                GuestError::Io { .. } => None,
+            },
+            Self::Io { .. } => None,
+        }
+    }
+}
+
 /// Builds the plugins and says what it made. cargo's progress, and ours, goes to `notes` or stderr.
 pub(crate) fn build(request: &Request, notes: &mut dyn Write) -> Result<Built, BuildError> {
     let began = Instant::now();
@@ -118,10 +145,15 @@ pub(crate) fn build(request: &Request, notes: &mut dyn Write) -> Result<Built, B
     } else {
         &request.paths
     };
-    let packages = package::find(paths, request.all)?;
-    refuse_same_names(&packages)?;
+    let (projects, crates): (Vec<_>, Vec<_>) = paths.iter().cloned().partition(|path| guest::is_project(path));
+    let packages = package::find(&crates, request.all)?;
+    let projects = projects
+        .iter()
+        .map(|path| Project::load(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    refuse_same_names(&packages, &projects)?;
     let mut built = Built {
-        toolchain: String::new(),
+        toolchains: Vec::new(),
         milliseconds: 0,
         plugins: Vec::new(),
     };
@@ -131,36 +163,55 @@ pub(crate) fn build(request: &Request, notes: &mut dyn Write) -> Result<Built, B
             .filter(|package| package.workspace == workspace)
             .collect();
         let toolchain = toolchain::find(&workspace, notes)?;
-        if built.toolchain != toolchain.name {
-            // A note that cannot be written is no reason not to build.
-            let _ = writeln!(notes, "Compiling plugins with {}", toolchain.name);
-            built.toolchain.clone_from(&toolchain.name);
-        }
+        // A note that cannot be written is no reason not to build.
+        let _ = writeln!(notes, "Compiling plugins with {}", toolchain.name);
         let modules = compile(&toolchain, &workspace, &members)?;
         for package in members {
             built
                 .plugins
                 .push(finish(package, &modules, request.out.as_deref(), notes)?);
         }
+        built.used(toolchain.name);
+    }
+    for project in &projects {
+        let made = project.make(notes)?;
+        let out = request
+            .out
+            .clone()
+            .unwrap_or_else(|| project.directory.join("target").join("plugins"));
+        let component = read(&made.component)?;
+        built
+            .plugins
+            .push(place(&project.manifest, &project.directory, &component, &out, notes)?);
+        built.used(made.tool);
     }
     built.milliseconds = began.elapsed().as_millis();
     Ok(built)
 }
 
-fn refuse_same_names(packages: &[Package]) -> Result<(), BuildError> {
-    for (index, second) in packages.iter().enumerate() {
-        let name = &second.manifest.plugin.name;
-        if let Some(first) = packages
-            .iter()
-            .take(index)
-            .find(|first| first.manifest.plugin.name == *name)
-        {
-            let (first, second) = (first.directory.clone(), second.directory.clone());
-            return Err(BuildError::SameName {
-                name: name.clone(),
-                first,
-                second,
-            });
+impl Built {
+    fn used(&mut self, toolchain: String) {
+        if !self.toolchains.contains(&toolchain) {
+            self.toolchains.push(toolchain);
+        }
+    }
+}
+
+fn refuse_same_names(packages: &[Package], projects: &[Project]) -> Result<(), BuildError> {
+    let crates = packages.iter().map(|package| (&package.manifest, &package.directory));
+    let others = projects.iter().map(|project| (&project.manifest, &project.directory));
+    let mut seen: BTreeMap<&str, &PathBuf> = BTreeMap::new();
+    for (manifest, directory) in crates.chain(others) {
+        let name = manifest.plugin.name.as_str();
+        match seen.insert(name, directory) {
+            Some(first) if first != directory => {
+                return Err(BuildError::SameName {
+                    name: name.to_owned(),
+                    first: first.clone(),
+                    second: directory.clone(),
+                });
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -184,6 +235,8 @@ fn compile(toolchain: &Toolchain, workspace: &Path, packages: &[&Package]) -> Re
     cargo
         .args(["build", "--release", "--lib", "--target", TARGET])
         .args(["--message-format", "json-render-diagnostics"])
+        .arg("--config")
+        .arg(remapped(workspace))
         .arg("--target-dir")
         .arg(target)
         .args(&toolchain.arguments)
@@ -209,6 +262,29 @@ fn compile(toolchain: &Toolchain, workspace: &Path, packages: &[&Package]) -> Re
     Ok(artifacts.flat_map(|message| message.filenames).collect())
 }
 
+/// Makes the bytes of a component the same wherever it is built: panics name the files of their source, and whose home
+/// directory that was is nobody's business.
+fn remapped(workspace: &Path) -> String {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let registries = fs::read_dir(cargo.join("registry").join("src"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let registries = registries.map(|registry| (registry.path(), "/registry"));
+    let sdk = new::sdk_home().map(|path| (path, "/landfall-sdk"));
+    // The last that fits counts.
+    let all = [(home, "/home")]
+        .into_iter()
+        .chain(registries)
+        .chain(sdk)
+        .chain([(workspace.to_owned(), "/plugin")]);
+    let flags: Vec<String> = all
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+        .collect();
+    format!("target.{TARGET}.rustflags={}", toml::Value::from(flags))
+}
+
 /// cargo prints one JSON object a line; only those with files matter here.
 #[derive(Deserialize)]
 struct Message {
@@ -232,30 +308,42 @@ fn finish(
             module: package.target_name.clone(),
         })?;
     let out = out.map_or_else(|| package.target_directory.join("plugins"), Path::to_owned);
-    let directory = out.join(&about.name);
-    fs::create_dir_all(&directory).map_err(|source| io("write", &directory, source))?;
-    let place = directory.join(&about.component);
-    let changed = !is_newer(&place, module);
-    let component = if changed {
-        component::encode(&about.name, &read(module)?)?
+    let there = out.join(&about.name).join(&about.component);
+    let component = if is_newer(&there, module) {
+        read(&there)?
     } else {
-        read(&place)?
+        component::encode(&about.name, &read(module)?)?
     };
-    let surface = component::check(&package.manifest, &component)?;
-    for request in surface.unused(&package.manifest) {
+    place(&package.manifest, &package.directory, &component, &out, notes)
+}
+
+/// Checks a component and puts it, with its manifest, where the host can load it. What is there already stays.
+fn place(
+    manifest: &Manifest,
+    source: &Path,
+    component: &[u8],
+    out: &Path,
+    notes: &mut dyn Write,
+) -> Result<BuiltPlugin, BuildError> {
+    let about = &manifest.plugin;
+    let surface = component::check(manifest, component)?;
+    for request in surface.unused(manifest) {
         let _ = writeln!(
             notes,
             "warning: {} requests `{request}` in plugin.toml and never uses it",
             about.name
         );
     }
-    if changed {
-        replace(&place, &component)?;
-    }
-    let manifest = read(&package.directory.join("plugin.toml"))?;
-    let copy = directory.join("plugin.toml");
-    if fs::read(&copy).ok().as_ref() != Some(&manifest) {
-        replace(&copy, &manifest)?;
+    let directory = out.join(&about.name);
+    fs::create_dir_all(&directory).map_err(|source| io("write", &directory, source))?;
+    let text = read(&source.join("plugin.toml"))?;
+    let mut changed = false;
+    for (file, bytes) in [(about.component.as_str(), component), ("plugin.toml", &text)] {
+        let path = directory.join(file);
+        if fs::read(&path).ok().as_deref() != Some(bytes) {
+            replace(&path, bytes)?;
+            changed = true;
+        }
     }
     let (name, version) = (about.name.clone(), about.version.to_string());
     Ok(BuiltPlugin {

@@ -130,37 +130,13 @@ fn load(package: &CargoPackage, home: &Path, metadata: &Metadata) -> Result<Pack
             directory: home.to_owned(),
         });
     }
-    let text = fs::read_to_string(&path).map_err(|source| PackageError::Read {
-        path: path.clone(),
-        source,
-    })?;
-    let manifest: Manifest = toml::from_str(&text).map_err(|source| PackageError::Manifest {
-        path: path.clone(),
-        source,
-    })?;
+    let manifest = manifest(&path)?;
     let about = &manifest.plugin;
-    let mismatch = |path: &Path, why: String| {
-        Err(PackageError::Mismatch {
-            path: path.to_owned(),
-            why,
-        })
-    };
     if about.version.to_string() != package.version {
         let why = format!(
             "the version is {}, but the crate's is {}; make them equal",
             about.version, package.version
         );
-        return mismatch(&path, why);
-    }
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if about.name.is_empty() || !about.name.chars().all(plain) {
-        return mismatch(
-            &path,
-            format!("the name `{}` has more in it than a-z, 0-9 and dashes", about.name),
-        );
-    }
-    if about.component != format!("{}.wasm", about.name) {
-        let why = format!("the component is `{}`; name it `{}.wasm`", about.component, about.name);
         return mismatch(&path, why);
     }
     let target = package
@@ -178,6 +154,36 @@ fn load(package: &CargoPackage, home: &Path, metadata: &Metadata) -> Result<Pack
         workspace: metadata.workspace_root.clone(),
         target_directory: metadata.target_directory.clone(),
         manifest,
+    })
+}
+
+/// Reads `plugin.toml` and checks what the host would not, as the builder names files by it.
+pub(super) fn manifest(path: &Path) -> Result<Manifest, PackageError> {
+    let text = fs::read_to_string(path).map_err(|source| PackageError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let manifest: Manifest = toml::from_str(&text).map_err(|source| PackageError::Manifest {
+        path: path.to_owned(),
+        source,
+    })?;
+    let about = &manifest.plugin;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if about.name.is_empty() || !about.name.chars().all(plain) {
+        let why = format!("the name `{}` has more in it than a-z, 0-9 and dashes", about.name);
+        return mismatch(path, why);
+    }
+    if about.component != format!("{}.wasm", about.name) {
+        let why = format!("the component is `{}`; name it `{}.wasm`", about.component, about.name);
+        return mismatch(path, why);
+    }
+    Ok(manifest)
+}
+
+fn mismatch<T>(path: &Path, why: String) -> Result<T, PackageError> {
+    Err(PackageError::Mismatch {
+        path: path.to_owned(),
+        why,
     })
 }
 

@@ -168,7 +168,7 @@ fn is_lld(name: &str) -> bool {
 }
 
 /// Installs Debian's packages if that takes no privilege beyond the caller's.
-fn install_debian(packages: &[&str], notes: &mut dyn Write) -> Result<(), String> {
+pub(super) fn install_debian(packages: &[&str], notes: &mut dyn Write) -> Result<(), String> {
     if !Path::new("/etc/debian_version").exists() {
         return Err("this is not Debian, whose packages were the last way".to_owned());
     }
@@ -193,7 +193,7 @@ fn install_debian(packages: &[&str], notes: &mut dyn Write) -> Result<(), String
 }
 
 /// Standard output of a command that must succeed; else its last words.
-fn output(command: &mut Command) -> Result<String, String> {
+pub(super) fn output(command: &mut Command) -> Result<String, String> {
     let done = command
         .stdin(Stdio::null())
         .output()
@@ -214,7 +214,7 @@ fn output(command: &mut Command) -> Result<String, String> {
 }
 
 /// A note that cannot be written is no reason not to build.
-fn note(notes: &mut dyn Write, text: &str) {
+pub(super) fn note(notes: &mut dyn Write, text: &str) {
     let _ = writeln!(notes, "{text}");
 }
 

@@ -1,0 +1,69 @@
+"""What can happen in a runbook, one thing for each value of `do`."""
+
+import logging
+import random
+
+from landfall import Effect, Failure, Runbook, absent, again, config, http, log, skip
+from landfall import random as host_random
+
+
+class Trouble(Runbook):
+    findings = {"odd": "Something is odd"}
+
+    def effect(self, context):
+        return Effect.keyed("trouble")
+
+    def run(self, call, context, resume):
+        return getattr(self, context.params["do"])(call, context, resume)
+
+    def probe(self, call, context):
+        return absent()
+
+    def speak(self, call, context, resume):
+        print("printed by python")
+        logging.getLogger("x").warning("logged by python")
+        log.debug("not shown")
+        machine = context.machines[0]
+        lots = [random.random() for _ in range(2)] != [random.random() for _ in range(2)]
+        return {
+            "kind": context.kind,
+            "item": machine.item,
+            "bytes": len(host_random.bytes(16)),
+            "lots": lots,
+            "draw": random.random(),
+            "key": call.key != "",
+        }
+
+    def wait(self, call, context, resume):
+        if resume is None:
+            return again(50, "é1", "half way")
+        return {"resumed": resume.decode()}
+
+    def needless(self, call, context, resume):
+        return skip("nothing to do here")
+
+    def refuse(self, call, context, resume):
+        raise Failure.definite("refused", "python says no", details={"why": 7})
+
+    def broken(self, call, context, resume):
+        return {}["no such key"]
+
+    def elsewhere(self, call, context, resume):
+        return {"status": http.get("http://127.0.0.1:9/forbidden").status}
+
+    def nobody(self, call, context, resume):
+        # Granted, and nobody listens.
+        return {"status": http.get(config.get("nobody")).status}
+
+    def post(self, call, context, resume):
+        answer = http.post(
+            config.get("url"),
+            headers={"Idempotency-Key": call.key},
+            json={"job": call.job, "step": call.step, "action": context.action},
+            timeout_ms=5_000,
+        )
+        try:
+            answer.json()
+        except http.Error as error:
+            return {"status": answer.status, "type": answer.headers.get("content-type"), "error": error.kind}
+        return {"status": answer.status, "type": answer.headers.get("content-type")}
