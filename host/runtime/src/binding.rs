@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use crate::call::Callee;
+use crate::call::Timing;
 use crate::durable::Owner;
 use crate::error::BindError;
 use crate::grants::{Effective, Grants, Interface};
@@ -87,6 +90,7 @@ impl Binding {
             effective: Arc::new(effective),
             health: Arc::clone(&plugin.health),
             limits,
+            timings: None,
         };
         Ok(Self { plugin, callee })
     }
@@ -106,6 +110,14 @@ impl Binding {
         let mut subject = (*self.callee.subject).clone();
         subject.stage = Some(stage);
         other.callee.subject = Arc::new(subject);
+        other
+    }
+
+    /// The same binding, which tells where the time of its calls goes.
+    #[must_use]
+    pub fn timed(&self, timings: UnboundedSender<Timing>) -> Self {
+        let mut other = self.clone();
+        other.callee.timings = Some(timings);
         other
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
@@ -29,6 +30,9 @@ use crate::state::{GuestState, Record, Subject};
 /// The epoch is asked at every tick, see `engine::TICK`.
 const TICKS: u64 = 1;
 
+/// A day is as good as no limit, and cannot overflow the clock.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// wasmtime's words when `limits.pass-bytes` is passed; it has no public type for this, so a test holds them.
 const TOO_MUCH: &str = "fuel allocated for hostcalls has been exhausted";
 
@@ -46,6 +50,19 @@ pub(crate) struct Callee {
     pub(crate) effective: Arc<Effective>,
     pub(crate) health: Arc<Health>,
     pub(crate) limits: Limits,
+    /// Somebody measures.
+    pub(crate) timings: Option<UnboundedSender<Timing>>,
+}
+
+/// Where the time of one call went, for benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// From the call to the moment when a guest's thread took it up.
+    pub waited: Duration,
+    /// On that thread: grants, limits, a fresh sandbox, the guest itself, and clearing away.
+    pub ran: Duration,
+    /// Processor time of it, as the limit counts it.
+    pub cpu: Duration,
 }
 
 /// The instance of one call.
@@ -79,7 +96,8 @@ impl Callee {
         F: for<'g> FnOnce(&'g mut Guest) -> BoxFuture<'g, Answer<T>> + Send + 'static,
     {
         let record = Arc::new(Record::default());
-        let task = run(self.clone(), Arc::clone(&record), body).instrument(tracing::Span::current());
+        let asked = Instant::now();
+        let task = run(self.clone(), Arc::clone(&record), asked, body).instrument(tracing::Span::current());
         let mut tasks = JoinSet::new();
         tasks.spawn_on(task, self.shared.guests.handle());
         let ended = tokio::select! {
@@ -121,13 +139,14 @@ impl Callee {
 }
 
 /// The whole call under its limits.
-async fn run<T, F>(callee: Callee, record: Arc<Record>, body: F) -> Result<T, Fault>
+async fn run<T, F>(callee: Callee, record: Arc<Record>, asked: Instant, body: F) -> Result<T, Fault>
 where
     T: Send + 'static,
     F: for<'g> FnOnce(&'g mut Guest) -> BoxFuture<'g, Answer<T>> + Send + 'static,
 {
     let limits = callee.limits;
-    let deadline = deadline(limits.wall);
+    let deadline = asked + limits.wall.min(LONGEST);
+    let timings = callee.timings.clone().map(|timings| (timings, Instant::now()));
     let meter = Arc::new(CpuMeter::new(limits.cpu));
     let ended = {
         let mut work = pin!(work(callee, Arc::clone(&record), Arc::clone(&meter), deadline, body));
@@ -139,6 +158,14 @@ where
         });
         timeout_at(deadline, metered).await
     };
+    if let Some((timings, began)) = timings {
+        // Whoever measured may have seen enough.
+        let _ = timings.send(Timing {
+            waited: began - asked,
+            ran: began.elapsed(),
+            cpu: meter.used(),
+        });
+    }
     match ended {
         Ok(Ok(Ok(value))) => Ok(value),
         Ok(Ok(Err(failure))) => Err(Fault::Failure(failure)),
@@ -148,12 +175,6 @@ where
             started: record.was_started(),
         }),
     }
-}
-
-/// A day is as good as no limit, and cannot overflow the clock.
-fn deadline(wall: Duration) -> Instant {
-    const LONGEST: Duration = Duration::from_hours(24);
-    Instant::now() + wall.min(LONGEST)
 }
 
 async fn work<T, F>(callee: Callee, record: Arc<Record>, meter: Arc<CpuMeter>, deadline: Instant, body: F) -> Answer<T>

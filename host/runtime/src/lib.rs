@@ -25,7 +25,7 @@
 //!   there as well.
 //! - A request is sent only when its body is complete: a guest that traps half way has sent nothing.
 //! - Compiled code is never taken from outside, and never overwritten in place.
-//! - Guests cannot starve the host: they run on their own threads and yield every ten milliseconds.
+//! - Guests cannot starve the host: they run on their own threads and yield every five milliseconds.
 //! - A bad version never replaces a good one, and never stops another plugin.
 //! - The digest covers component and manifest, so a pinned version cannot gain requests.
 //!
@@ -80,10 +80,11 @@ pub use adapter::Adapter;
 pub use binding::Binding;
 pub use buffer::Buffer;
 pub use cache::Origin;
+pub use call::Timing;
 pub use destination::{HostName, HttpGrant, HttpPattern, Method, Methods, Names, Pattern, Scheme, Star};
 pub use durable::{MemoryState, Owner, StateStore, StoreFault};
 pub use endpoint::{Address, Endpoint, StateGrant, Tls};
-pub use engine::Allocator;
+pub use engine::{Allocator, pooled_config};
 pub use error::{BindError, CallError, Fault, Identity, Refusal};
 pub use grants::{Denial, Grants, Interface, Remedy};
 pub use limits::Limits;

@@ -159,6 +159,11 @@ impl CpuMeter {
         self.used.store(self.spent(), Ordering::Relaxed);
     }
 
+    /// Of all polls that have ended.
+    pub(crate) fn used(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Ordering::Relaxed))
+    }
+
     fn spent(&self) -> u64 {
         let now = thread_nanoseconds().saturating_sub(self.entered.load(Ordering::Relaxed));
         self.used.load(Ordering::Relaxed).saturating_add(now)

@@ -300,6 +300,7 @@ async fn describe(
             wall: DESCRIBE_WALL,
             ..Limits::default()
         },
+        timings: None,
         pre,
     };
     let pre = callee.pre.clone();

@@ -204,6 +204,9 @@ impl GuestThreads {
         let threads = Builder::new_multi_thread()
             .worker_threads(workers)
             .thread_name("landfall-guest")
+            // New calls come in through the global queue. They go before guests that have run for a whole tick already,
+            // however many those are.
+            .global_queue_interval(1)
             .enable_all()
             .build()?;
         let handle = threads.handle().clone();

@@ -17,8 +17,27 @@ const OPTIMISED: [&str; 6] = [
     "profile.dev.opt-level=3",
 ];
 
-pub(crate) fn run() -> Result<()> {
+/// What to measure.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum What {
+    /// A plan of 1,000 lab machines, at full speed and against the ideal
+    Plan,
+    /// Plugin calls beside other ways to run code, and hostile plugins beside others
+    Plugins,
+}
+
+impl What {
+    fn benchmarks(self) -> &'static [&'static str] {
+        match self {
+            Self::Plan => &["plan"],
+            Self::Plugins => &["calls", "isolation"],
+        }
+    }
+}
+
+pub(crate) fn run(what: &[What]) -> Result<()> {
     build::plugins()?;
     let bench = build::program("landfall-bench", &OPTIMISED)?;
-    check(&mut Command::new(bench))
+    let names = what.iter().flat_map(|what| what.benchmarks());
+    check(Command::new(bench).args(names).current_dir(build::root()))
 }

@@ -25,8 +25,12 @@ enum Command {
     Test,
     /// Build `landfall` and compile all plugins of this repository into `target/plugins`
     BuildPlugins,
-    /// Measure: a plan of 1,000 lab machines, at full speed and against the ideal
-    Bench,
+    /// Measure
+    Bench {
+        /// What; all of it if nothing is said
+        #[arg(value_enum, default_values = ["plan", "plugins"])]
+        what: Vec<bench::What>,
+    },
     /// Keep a copy of the plugin contract as it is now, for the fence against incompatible changes
     Freeze,
     /// Write the generated files: command reference, schemas, the table of requirements
@@ -40,7 +44,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Test => suite::run(),
         Command::BuildPlugins => build::plugins().map(|_| ()),
-        Command::Bench => bench::run(),
+        Command::Bench { what } => bench::run(&what),
         Command::Freeze => freeze::run(),
         Command::Generate => generate::run(),
         Command::Drift => drift::run(),
