@@ -30,3 +30,4 @@ mod protection;
 mod rehearsal;
 mod replay;
 mod security;
+mod versions;

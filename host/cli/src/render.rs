@@ -4,12 +4,14 @@ mod diagnostic;
 mod graph;
 mod job;
 mod lists;
+mod plugins;
 mod policies;
 
 pub(crate) use diagnostic::diagnostics;
 pub(crate) use graph::{dot, graph};
 pub(crate) use job::{dry_run, job, jobs, stuck, summary};
-pub(crate) use lists::{document, documents, item, items, machines, networks, plugin, plugins, points, sites};
+pub(crate) use lists::{document, documents, item, items, machines, networks, points, sites};
+pub(crate) use plugins::{history, plugin, plugins, serves};
 pub(crate) use policies::{decisions, policies, replayed, verdicts};
 
 use landfall_recovery::words::{Finding, Severity};

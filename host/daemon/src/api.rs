@@ -75,6 +75,10 @@ fn protected() -> OpenApiRouter<Shared> {
         .routes(routes!(policies::decisions))
         .routes(routes!(policies::run))
         .routes(routes!(policies::retain))
+        .routes(routes!(plugins::history))
+        .routes(routes!(plugins::activate))
+        .routes(routes!(plugins::rollback))
+        .routes(routes!(plugins::revoke))
         .routes(routes!(health::version))
 }
 

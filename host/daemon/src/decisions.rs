@@ -1,5 +1,7 @@
-//! What people decide about jobs: retry, skip, attest, cancel, abandon. Each is checked against the job's state, then
+//! What people decide about jobs: retry, skip, attest, repin, cancel, abandon. Each is checked against the job's state, then
 //! journalled with who and why, then acted on.
+
+mod repin;
 
 use std::sync::Arc;
 
@@ -32,6 +34,12 @@ pub(crate) async fn decide(
     let Some(handle) = running else {
         return reopen(engine, id, verb, request, who).await;
     };
+    if verb == "repin" {
+        let job = handle.job().clone();
+        let decision = repin::decide(engine, &job, request).await?;
+        take(&handle, who, decision, None).await?;
+        return Ok(handle);
+    }
     let (decision, outcome) = decision(&handle.job(), verb, request, who)?;
     take(&handle, who, decision, outcome).await?;
     Ok(handle)

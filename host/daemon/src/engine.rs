@@ -122,7 +122,13 @@ pub(crate) struct Tested {
 pub(crate) const INVENTORY: &str = "inventory";
 
 impl Engine {
-    pub(crate) fn new(config: Config, store: Store, runtime: Runtime, registry: Registry) -> Result<Self, StoreError> {
+    pub(crate) fn new(
+        config: Config,
+        store: Store,
+        runtime: Runtime,
+        registry: Registry,
+        fatal: watch::Sender<Option<String>>,
+    ) -> Result<Self, StoreError> {
         let world = load(&store)?;
         Ok(Self {
             config,
@@ -136,7 +142,7 @@ impl Engine {
             events: broadcast::Sender::new(EVENTS),
             world: RwLock::new(world),
             jobs: Mutex::new(HashMap::new()),
-            fatal: watch::Sender::new(None),
+            fatal,
         })
     }
 

@@ -3,6 +3,7 @@
 //! Reading order: [`Options`] and [`run`] here, then `engine` (what the parts share), `start` (a request becomes a
 //! job), `runner` (one task per job), `step` (carrying out one step), `replicate` (cycles beside jobs), `api`.
 
+mod accept;
 pub mod api;
 mod clock;
 mod config;
@@ -12,6 +13,7 @@ mod documents;
 mod engine;
 mod hex;
 mod kept;
+mod plugins;
 mod poll;
 mod preflight;
 mod problem;
@@ -32,7 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use landfall_recovery::codes;
-use landfall_runtime::{Registry, RegistryError, Runtime, RuntimeError, RuntimeOptions};
+use landfall_runtime::{RegistryError, Runtime, RuntimeError, RuntimeOptions};
 use landfall_store::{Store, StoreError};
 
 pub use config::{Config, ConfigError};
@@ -109,14 +111,16 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     let mut plugins = RuntimeOptions::new(config.data.join("plugins"));
     plugins.state = Arc::new(Kept::new(store.clone()));
     let runtime = Runtime::new(plugins)?;
-    let registry = Registry::new(runtime.clone(), &config.plugins)?;
+    let fatal = tokio::sync::watch::Sender::new(None);
+    let registry = plugins::open(&config, &store, &runtime, &fatal)?;
     registry.refresh().await?;
     let data = config.data.clone();
     let listen = config.listen;
-    let engine = Arc::new(Engine::new(config, store, runtime, registry)?);
+    let engine = Arc::new(Engine::new(config, store, runtime, registry, fatal)?);
     let _watch = engine.registry.watch()?;
     recover(&engine)?;
     tokio::spawn(replicate::run(Arc::clone(&engine)));
+    tokio::spawn(plugins::tidy(Arc::clone(&engine)));
 
     let io = |what: String| move |source| DaemonError::Io { what, source };
     let token = token(&data)?;

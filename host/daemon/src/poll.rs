@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use landfall_recovery::codes;
+use landfall_recovery::words::Failure;
 use landfall_runtime::Adapter;
 use landfall_runtime::contract::types::Progress;
 use tokio::sync::mpsc;
@@ -26,6 +28,8 @@ const UNREACHABLE: Duration = Duration::from_secs(1);
 pub(crate) enum Word {
     /// Over, or still running.
     Progress(Progress),
+    /// The version that gave the handle cannot be called any more.
+    Gone(Failure),
     /// The site could not be asked; the handle is asked for again.
     Silence(String),
 }
@@ -111,6 +115,13 @@ async fn poll(adapter: &Adapter, batch: Vec<Watch>) -> Vec<(Watch, Duration)> {
         Ok(answers) => answers.into_iter().collect(),
         Err(error) => {
             let failure = from_call_error(&error);
+            if codes::parks(&failure.code) {
+                for watch in batch {
+                    // As below.
+                    let _ = watch.words.send(Word::Gone(failure.clone()));
+                }
+                return Vec::new();
+            }
             for watch in &batch {
                 // Whoever no longer listens is dropped at the next turn.
                 let _ = watch.words.send(Word::Silence(failure.to_string()));

@@ -12,6 +12,7 @@ use landfall_runtime::contract::adapter::{ItemFacts, PreflightAnswer, SiteFacts}
 
 use crate::contract::{direction, from_call_error, from_finding};
 use crate::engine::Engine;
+use crate::sites::Pins;
 use crate::step::{listed, network_mappings};
 
 /// Items asked about at once: enough to keep the guests' threads busy.
@@ -37,26 +38,33 @@ pub(crate) async fn all(engine: &Arc<Engine>, frozen: &Frozen) -> Vec<(String, A
 }
 
 async fn named(engine: &Arc<Engine>, frozen: &Frozen, name: &str, item: &FrozenItem) -> (String, Answer) {
-    let answer = one(engine, frozen, item).await.unwrap_or_else(|failure| Answer {
-        findings: vec![finding(
-            codes::SITE_UNREACHABLE,
-            Severity::Error,
-            name,
-            failure.to_string(),
-        )],
-        ..Answer::default()
-    });
+    let answer = one(engine, frozen, &frozen.plugins, item)
+        .await
+        .unwrap_or_else(|failure| Answer {
+            findings: vec![finding(
+                codes::SITE_UNREACHABLE,
+                Severity::Error,
+                name,
+                failure.to_string(),
+            )],
+            ..Answer::default()
+        });
     (name.to_owned(), answer)
 }
 
 /// Asks the adapters that the operation will call.
-pub(crate) async fn one(engine: &Arc<Engine>, frozen: &Frozen, item: &FrozenItem) -> Result<Answer, Failure> {
+pub(crate) async fn one(
+    engine: &Arc<Engine>,
+    frozen: &Frozen,
+    pins: &Pins,
+    item: &FrozenItem,
+) -> Result<Answer, Failure> {
     let mut answer = Answer::default();
     let (source, target) = (item.item.source.site.as_str(), item.item.target_site.as_str());
-    take(&mut answer, ask(engine, frozen, item, target, source).await?);
+    take(&mut answer, ask(engine, frozen, pins, item, target, source).await?);
     // The source of an unplanned failover may be gone, and a test does not touch it.
     if matches!(frozen.operation, Operation::Protect | Operation::PlannedFailover) {
-        take(&mut answer, ask(engine, frozen, item, source, target).await?);
+        take(&mut answer, ask(engine, frozen, pins, item, source, target).await?);
     }
     Ok(answer)
 }
@@ -71,23 +79,18 @@ fn take(answer: &mut Answer, said: PreflightAnswer) {
 async fn ask(
     engine: &Arc<Engine>,
     frozen: &Frozen,
+    pins: &Pins,
     item: &FrozenItem,
     site: &str,
     peer: &str,
 ) -> Result<PreflightAnswer, Failure> {
-    let adapter = match frozen.plugins.get(&crate::step::site_key(site)) {
-        Some(pinned) => engine.pinned_adapter(site, pinned).await?,
-        None => engine.adapter(site).await?,
-    };
-    let peer = frozen
-        .plugins
-        .get(&crate::step::site_key(peer))
-        .map(|pinned| SiteFacts {
-            site: peer.to_owned(),
-            plugin: pinned.plugin.clone(),
-            replication: String::new(),
-            ext: Vec::new(),
-        });
+    let adapter = engine.adapter_of(pins, site).await?;
+    let peer = pins.get(&crate::step::site_key(peer)).map(|pinned| SiteFacts {
+        site: peer.to_owned(),
+        plugin: pinned.plugin.clone(),
+        replication: String::new(),
+        ext: Vec::new(),
+    });
     let role = if site == item.item.target_site {
         "target"
     } else {

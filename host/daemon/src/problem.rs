@@ -46,6 +46,11 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, codes::UNKNOWN_SUBJECT, detail)
     }
 
+    /// There is no such plugin.
+    pub(crate) fn unknown_plugin(detail: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, codes::UNKNOWN_PLUGIN, detail)
+    }
+
     /// There is no such job or step.
     pub(crate) fn unknown_job(detail: String) -> Self {
         Self::new(StatusCode::NOT_FOUND, codes::UNKNOWN_JOB, detail)

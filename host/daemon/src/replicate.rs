@@ -25,6 +25,7 @@ pub(crate) use self::points::RETAINER;
 use crate::clock;
 use crate::contract::from_call_error;
 use crate::engine::{Engine, unit_of};
+use crate::sites::Pins;
 
 /// How often the schedule is looked at: far below any RPO that one could ask for.
 const TICK: Duration = Duration::from_millis(200);
@@ -268,9 +269,9 @@ async fn cycle_turn(engine: &Arc<Engine>, planned: &Planned) -> bool {
     if is_wanted(engine, &planned.members) || before_choice(engine, &planned.members) {
         return true;
     }
-    let result = match points::autonomous(engine, &planned.members).await {
+    let result = match points::autonomous(engine, &Pins::new(), &planned.members).await {
         Ok(true) => Ok(0),
-        Ok(false) => cycle::run(engine, &planned.unit, &planned.members, planned.due, true).await,
+        Ok(false) => cycle::run(engine, &planned.unit, &planned.members, planned.due, None).await,
         Err(error) => Err(error),
     };
     match result {
@@ -300,17 +301,18 @@ pub(crate) async fn run_unit(
     unit: &str,
     members: &[String],
     due: Due,
+    pins: &Pins,
 ) -> Result<u64, CycleError> {
     let held = engine.units.get(unit);
     let _held = held.lock().await;
-    if points::autonomous(engine, members).await? {
+    if points::autonomous(engine, pins, members).await? {
         return Ok(0);
     }
     let mut bytes = 0;
     if cycle::is_open(engine, unit)? {
-        bytes += cycle::run(engine, unit, members, due, false).await?;
+        bytes += cycle::run(engine, unit, members, due, Some(pins)).await?;
     }
-    bytes += cycle::run(engine, unit, members, due, false).await?;
+    bytes += cycle::run(engine, unit, members, due, Some(pins)).await?;
     Ok(bytes)
 }
 

@@ -425,7 +425,7 @@ impl Runner {
         (frozen.operation == landfall_recovery::operations::Operation::Test).then(|| Tested {
             job: frozen.job.clone(),
             at,
-            subject: crate::start::subject(frozen),
+            subject: crate::start::subject(frozen, &self.job.pins),
         })
     }
 

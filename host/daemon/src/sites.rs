@@ -1,6 +1,6 @@
 //! Plugins bound for sites, runbooks and policies: the ones that serve now, and the ones that a job is pinned to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use landfall_recovery::codes;
@@ -9,11 +9,12 @@ use landfall_recovery::operations::SiteFacts;
 use landfall_recovery::words::{Failure, Pairs};
 use landfall_runtime::contract::adapter::Features;
 use landfall_runtime::contract::types::Direction;
-use landfall_runtime::{Adapter, Binding, Grants, Limits, Plugin, Policy, Runbook};
+use landfall_runtime::{Adapter, Binding, Grants, Limits, LoadError, Plugin, Policy, Runbook};
 
 use crate::clock;
 use crate::contract::from_call_error;
 use crate::engine::Engine;
+use crate::step::site_key;
 
 /// Bindings that were made, by what they were made from.
 #[derive(Default)]
@@ -22,6 +23,9 @@ pub(crate) struct Bindings {
 }
 
 type BindingKey = (String, String, Vec<(String, String)>);
+
+/// Versions that a job calls, by site, runbook and policy.
+pub(crate) type Pins = BTreeMap<String, Pinned>;
 
 /// A policy decides from its arguments alone, and about thousands of points at most.
 fn no_grants() -> Grants {
@@ -40,6 +44,14 @@ impl Engine {
         let config = self.config.sites.get(site).ok_or_else(|| unknown_site(site))?;
         let binding = self.bind(site, pinned, &config.grants, config.limits).await?;
         Adapter::new(binding).map_err(|error| Failure::definite(error.code(), error.to_string()))
+    }
+
+    /// The adapter that a job calls for a site; one that it did not pin is the one that serves.
+    pub(crate) async fn adapter_of(&self, pins: &Pins, site: &str) -> Result<Adapter, Failure> {
+        match pins.get(&site_key(site)) {
+            Some(pinned) => self.pinned_adapter(site, pinned).await,
+            None => self.adapter(site).await,
+        }
     }
 
     /// The runbook that a job is pinned to.
@@ -136,11 +148,39 @@ impl Engine {
         }
         self.runtime.load_digest(&pinned.digest).await.map_err(|error| {
             let what = format!("{} {} ({})", pinned.plugin, pinned.version, pinned.digest);
+            let code = match error {
+                LoadError::Revoked(_) => codes::PLUGIN_REVOKED,
+                _ => codes::DIGEST_MISSING,
+            };
+            let ways = codes::explain(code).map_or("", |page| page.cure);
             Failure::definite(
-                codes::DIGEST_MISSING,
-                format!("the pinned plugin {what} cannot be loaded: {error}"),
+                code,
+                format!("the pinned plugin {what} cannot be loaded: {error}. {ways}"),
             )
         })
+    }
+
+    /// Lets go of bindings of versions that nobody asks for any more: they hold compiled code in memory.
+    pub(crate) fn forget_bindings(&self) {
+        let pinned = self.pinned_digests();
+        let serves = |name: &str, digest: &str| self.registry.current(name).is_some_and(|now| now.digest() == digest);
+        let mut made = self.bindings.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|(_, digest, _), binding| pinned.contains(digest) || serves(binding.plugin().name(), digest));
+    }
+
+    /// What running jobs are pinned to.
+    pub(crate) fn pinned_digests(&self) -> BTreeSet<String> {
+        let jobs = self.jobs();
+        jobs.values()
+            .flat_map(|handle| {
+                handle
+                    .job()
+                    .pins
+                    .values()
+                    .map(|pin| pin.digest.clone())
+                    .collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     /// Asks a site what it can do, and notes the answer.

@@ -23,6 +23,7 @@ use crate::engine::{Engine, Listed, consistency_group};
 use crate::preflight::{self, finding};
 use crate::problem::Refusal;
 use crate::runner::{self, Handle};
+use crate::sites::Pins;
 use crate::step::{Arguments, arguments, runbook_key, site_key};
 
 /// What became of a request.
@@ -49,14 +50,17 @@ pub(crate) struct Answered {
 }
 
 /// The job that was started by the same request under the same key.
-fn answered(engine: &Engine, once: &Once) -> Result<Option<String>, Refusal> {
+pub(crate) fn answered(engine: &Engine, once: &Once) -> Result<Option<String>, Refusal> {
     let Some(known) = engine.store.reader().get::<Answered>(Space::Request, &once.key)? else {
         return Ok(None);
     };
     if known.fingerprint == once.fingerprint {
         return Ok(Some(known.job));
     }
-    let what = format!("the key was used for another request, answered by job {}", known.job);
+    let what = match known.job.as_str() {
+        "" => "the key was used for another request".to_owned(),
+        job => format!("the key was used for another request, answered by job {job}"),
+    };
     Err(Refusal::refused(codes::SAME_REQUEST, what))
 }
 
@@ -534,7 +538,7 @@ fn known_findings(engine: &Engine, frozen: &Frozen, sites: &Sites) -> Vec<Findin
         let plan = &frozen.plan.name;
         let cause = match tested {
             None => Some(format!("`{plan}` was never tested")),
-            Some(tested) if tested.subject != subject(frozen) => Some(format!(
+            Some(tested) if tested.subject != subject(frozen, &frozen.plugins) => Some(format!(
                 "plan, inventory or plugins of `{plan}` changed since its last test (job {})",
                 tested.job
             )),
@@ -546,10 +550,9 @@ fn known_findings(engine: &Engine, frozen: &Frozen, sites: &Sites) -> Vec<Findin
 }
 
 /// What a test vouches for: the plan, the inventory of its machines, and the plugins.
-pub(crate) fn subject(frozen: &Frozen) -> String {
+pub(crate) fn subject(frozen: &Frozen, pins: &Pins) -> String {
     let items: Vec<_> = frozen.items.values().map(|item| &item.item).collect();
-    let plugins: Vec<(&String, &String)> = frozen
-        .plugins
+    let plugins: Vec<(&String, &String)> = pins
         .iter()
         .filter(|(name, _)| !name.starts_with("policy:"))
         .map(|(name, pinned)| (name, &pinned.digest))

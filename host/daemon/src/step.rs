@@ -25,6 +25,7 @@ use crate::engine::{Catalogue, Engine};
 use crate::replay::PolicyDecision;
 use crate::replicate::hold_unit;
 use crate::runner::{Message, Note};
+use crate::sites::Pins;
 
 pub(crate) use action::runbook_key;
 pub(crate) use arguments::{Arguments, arguments, listed, network_mappings};
@@ -86,6 +87,7 @@ impl Report {
 pub(crate) struct Task {
     pub(crate) engine: Arc<Engine>,
     pub(crate) frozen: Arc<landfall_recovery::freeze::Frozen>,
+    pub(crate) pins: Arc<Pins>,
     pub(crate) index: StepIndex,
     pub(crate) attempt: u32,
     pub(crate) key: String,
@@ -158,6 +160,7 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
     let task = Task {
         engine: Arc::clone(engine),
         frozen: Arc::clone(&job.frozen),
+        pins: Arc::clone(&job.pins),
         index: work.step,
         attempt: work.attempt,
         key: job.key(work.step, state.generation),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use landfall_recovery::codes;
 use landfall_recovery::consequence::{chosen, outputs_of, proof};
 use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
 use landfall_recovery::graph::{Stage, Step, StepIndex, StepKind};
@@ -52,8 +53,8 @@ pub(crate) fn job(job: &Job, notes: &Notes, steps: bool) -> JobView {
         findings: frozen.findings.clone(),
         items: frozen.items.keys().map(|item| job_item(job, item)).collect(),
         steps: if steps { step_views(job, notes) } else { Vec::new() },
-        plugins: frozen
-            .plugins
+        plugins: job
+            .pins
             .iter()
             .map(|(name, pinned)| (name.clone(), pinned_words(pinned)))
             .collect(),
@@ -82,6 +83,10 @@ fn allowed_actions(job: &Job) -> Vec<&'static str> {
     let waits = job
         .stuck()
         .any(|index| job.step(index).is_some_and(|(step, _)| step.kind == StepKind::Fence));
+    let parked = job
+        .steps
+        .iter()
+        .any(|state| matches!(&state.status, Status::Stuck { code, .. } if codes::parks(code)));
     let mut actions = Vec::new();
     match &job.outcome {
         None => {
@@ -90,6 +95,9 @@ fn allowed_actions(job: &Job) -> Vec<&'static str> {
             }
             if waits {
                 actions.push("attest");
+            }
+            if parked {
+                actions.push("repin");
             }
             if matches!(job.stopping, None | Some(Stopping::Error)) {
                 actions.push("cancel");
@@ -370,6 +378,14 @@ fn outcome(step: Option<String>, result: &StepResult) -> (&'static str, Option<S
 fn decision_words(decision: &Decision) -> (&'static str, Option<StepIndex>, String) {
     match decision {
         Decision::Retry { steps } => ("retry", steps.first().copied(), format!(" of {} steps", steps.len())),
+        Decision::Repin { pins, steps, reason } => {
+            let names: Vec<&str> = pins.keys().map(String::as_str).collect();
+            (
+                "repin",
+                steps.first().copied(),
+                format!(" of {} because {reason}", names.join(", ")),
+            )
+        }
         Decision::Skip { step, reason } => ("skip", Some(*step), format!(" because {reason}")),
         Decision::Attest { step, reason } => ("attest", Some(*step), format!(" because {reason}")),
         Decision::Cancel { reason } => ("cancel", None, format!(" because {reason}")),

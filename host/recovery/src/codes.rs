@@ -59,7 +59,7 @@ codes! {
     NOT_FENCED "LF0302" "The source is not proved off", "A machine is only activated when its source was read as off (or a person vouches for it), because two active copies destroy data.", "Make sure the source is off, then `landfall job retry JOB STEP` to look again, or `landfall job attest JOB STEP --reason WHY` to vouch for it.";
     NOT_ISOLATED "LF0303" "The test network is not proved isolated", "A test machine is only started when the adapter proved that its networks reach nothing else.", "Correct the test network in the inventory or plan, clean up, and test again.";
     TIMED_OUT "LF0304" "A step took too long", "The step was not over within its time.", "Look at the far side. `landfall job retry JOB STEP` goes on: under the same key, so that nothing happens twice.";
-    DIGEST_MISSING "LF0305" "A pinned plugin version is gone", "The job was started with a plugin version that the content store no longer has.", "Put the version back into the plugin directory, or `landfall job abandon JOB`.";
+    DIGEST_MISSING "LF0305" "A pinned plugin version is gone", "The job was started with a plugin version that the content store no longer has.", "Put that version's files back into the plugin directory (they may stay set aside) and `landfall job retry JOB`, or let the job go on with another version: `landfall job repin JOB STEP --to DIGEST --reason WHY`.";
     SKIP_REFUSED "LF0306" "This step cannot be skipped", "Proofs cannot be skipped, and neither can steps that are neither stuck nor failed.", "`landfall job show JOB` lists the steps that can.";
     UNKNOWN_JOB "LF0307" "No such job or step", "The id names nothing.", "`landfall job list` and `landfall job show JOB` list ids.";
     JOB_OVER "LF0308" "The job is over", "A succeeded or abandoned job is final, and a failed one can no longer be reopened once another job has touched one of its items.", "Ask for the operation again as a new job.";
@@ -108,22 +108,27 @@ codes! {
     PLUGINS_DIRECTORY "LF0450" "The plugin directory cannot be read", "It does not exist, or the daemon may not read it.", "Create it, or correct `plugins` in the daemon's configuration.";
     PLUGINS_WRITABLE "LF0451" "Everybody can write to the plugin directory", "Whoever can write there decides what the daemon runs.", "Take the permission away: chmod o-w.";
     PLUGINS_WATCH "LF0452" "The plugin directory cannot be watched", "The system has no watches left, or the file system has none.", "Raise fs.inotify.max_user_watches.";
+    PLUGIN_SUSPECT "LF0453" "The version that serves fails by itself", "Within ten minutes it trapped, used too much memory or too much processor time three times, and there is no earlier good version to go back to, so it serves on.", "Put a better version into the plugin directory. If you trust it all the same: `landfall plugin activate PLUGIN DIGEST`.";
+
     UNKNOWN_PLUGIN "LF0460" "No such plugin serves", "A site, plan or request names a plugin, and no plugin of that name serves.", "`landfall plugin list` shows what serves and what failed to load, with the reason.";
     PLUGIN_REVOKED "LF0461" "A plugin version was revoked", "An administrator took this version out of service for good; its calls were ended and no new ones are made.", "Jobs that were pinned to it wait: `landfall job repin JOB STEP --to DIGEST --reason WHY` lets them go on with another version. For new jobs, put another version into the plugin directory or `landfall plugin activate` one.";
+    PLUGIN_ASIDE "LF0462" "What lies in the directory was set aside", "A person rolled back from this version or activated another, or it was quarantined. Files that have been turned away from do not come back by a look or a restart.", "Put other files there, or serve it knowingly: `landfall plugin activate PLUGIN DIGEST`.";
+    PLUGIN_WAITS "LF0463" "An update asks for more than is granted", "The new version imports an interface that is not granted where the plugin is used, or its manifest asks for something that no present grant gives. The version before it serves meanwhile.", "Add the lines that `landfall plugin list` prints to the daemon's configuration. If it shall not have what it merely asks for: `landfall plugin activate PLUGIN DIGEST`.";
+    PLUGIN_VERSION "LF0464" "No such version to serve", "The digest names no stored version of this plugin, or several, or there is no earlier good version to go back to.", "`landfall plugin inspect PLUGIN` lists the stored versions with their digests.";
+    REPIN_REFUSED "LF0469" "The job cannot go on with this version", "The version is of another plugin or kind, the step calls no such plugin, or it cannot be bound with what is granted.", "`landfall job show JOB` lists what the job is pinned to, and `landfall plugin inspect PLUGIN` the versions there are.";
     STATE_QUOTA "LF0470" "A plugin keeps too much state", "What it wanted to keep would pass the quota of its grant, or it keeps 10,000 keys already.", "If it should have more, add the line that the message prints to its grants; if it never deletes anything, report it to its author.";
     STATE_UNAVAILABLE "LF0471" "A plugin's state cannot be read or kept", "The daemon's database did not take it or give it.", "See the log and LF0506: mostly the disk is full or failing.";
     STATE_KEY "LF0472" "A plugin used a key that cannot be", "A key of `state` or `session` has 1 to 256 bytes and no control characters.", "Report it to the plugin's author; long names can be hashed.";
     SESSION_ENTRY "LF0473" "A plugin's session entry is too large", "A session holds a megabyte for each site or runbook, and one entry was larger than that.", "Report it to the plugin's author: a session is for logins and look-ups.";
-    CASE_FILE "LF0485" "A test case cannot be read", "The file or directory that was named is missing or not readable.", "Cases lie in `tests/*.toml` beside `plugin.toml`; `--cases DIRECTORY` and `--case FILE` name others.";
-    CASE_INVALID "LF0486" "A test case is not valid", "It is no TOML (or JSON), has an unknown key, or a value that does not fit; the message has the line.", "Compare it with the schema: `landfall plugin test --schema`.";
-    NO_CASES "LF0487" "A plugin has no test cases", "There is no `tests/*.toml` beside `plugin.toml`, or none whose name holds the text of `--filter`.", "Write one: docs/plugins.md has an example of ten lines.";
-    PLUGIN_CONTRACT_RANGE "LF0490" "A plugin for another version of the contract", "The component was built for a version of `landfall:plugin` that this host does not support: too old, or too new. The message has both.", "Build the plugin with an SDK of the range that the message prints, or update the host.";
-
     PLUGIN_PROJECT "LF0480" "A directory is no plugin that can be built", "It lacks `plugin.toml`, or what that says contradicts itself, its crate or the contract; the message names the place.", "Begin with `landfall plugin new`, and compare.";
     PLUGIN_TOOLS "LF0481" "A tool to build plugins with is missing", "Rust plugins need a compiler for WebAssembly, Python plugins componentize-py, JavaScript plugins Node.js with componentize-js. They are looked for, then installed; the message says what each way came to.", "Run the command that the message names, and try again. The machine needs its package registries only the first time.";
     PLUGIN_SOURCE "LF0482" "A plugin's source makes no component", "The compiler, or the language's own tool, refused it; its words are shown. Python and JavaScript files are run once when they are built, up to their definitions.", "Mend what they say. An import that cannot be found needs its interface in `[requests]`, or its package in `vendor` (Python) or `node_modules` (JavaScript).";
     PLUGIN_SURFACE "LF0483" "A component is not what its manifest says", "It imports what `plugin.toml` does not request, or lacks an export that its kind needs.", "Add the interface to `[requests]`, or export what the message names.";
     PLUGIN_NEW "LF0484" "A plugin cannot be begun there", "The name cannot be used, or the directory has something in it.", "Use lower case letters, digits and dashes, and an empty directory.";
+    CASE_FILE "LF0485" "A test case cannot be read", "The file or directory that was named is missing or not readable.", "Cases lie in `tests/*.toml` beside `plugin.toml`; `--cases DIRECTORY` and `--case FILE` name others.";
+    CASE_INVALID "LF0486" "A test case is not valid", "It is no TOML (or JSON), has an unknown key, or a value that does not fit; the message has the line.", "Compare it with the schema: `landfall plugin test --schema`.";
+    NO_CASES "LF0487" "A plugin has no test cases", "There is no `tests/*.toml` beside `plugin.toml`, or none whose name holds the text of `--filter`.", "Write one: docs/plugins.md has an example of ten lines.";
+    PLUGIN_CONTRACT_RANGE "LF0490" "A plugin for another version of the contract", "The component was built for a version of `landfall:plugin` that this host does not support: too old, or too new. The message has both.", "Build the plugin with an SDK of the range that the message prints, or update the host.";
 
     UNREACHABLE "LF0501" "The daemon does not answer", "Nothing listens at the address, or something else does.", "Start it with `landfall daemon run`, or give `--server` and `--token-file`.";
     NOT_AUTHORISED "LF0502" "Not authorised", "The token is missing or wrong, or the request came from another host or origin.", "The daemon writes its token to the file that its log names at start; `--token-file` points the CLI at it.";
@@ -132,6 +137,12 @@ codes! {
     DATA_DIRECTORY "LF0505" "The data directory cannot be used", "Another daemon uses it, it is not writable, or others may read it.", "One daemon per data directory; it must belong to the daemon's user with mode 0700.";
     STORE "LF0506" "The journal cannot be written or read", "The disk is full or failing, or the file was changed by something else. The daemon stops rather than go on unrecorded.", "Mend the disk and start the daemon: it goes on where it was.";
     INTERNAL "LF0599" "Internal error", "A fault in Landfall itself.", "Please report it with the log.";
+}
+
+/// A pinned plugin version that cannot be used is nobody's failure and changes nothing at any site: the step waits for
+/// a person, who puts the version back or pins another.
+pub fn parks(code: &str) -> bool {
+    matches!(code, DIGEST_MISSING | PLUGIN_REVOKED)
 }
 
 /// The page of a code, whatever the case of its letters.

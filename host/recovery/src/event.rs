@@ -1,8 +1,11 @@
 //! What the journal holds of a job. A job's status is a fold of these (see [`crate::job`]); nothing else is needed to
 //! go on after a crash.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::freeze::Pinned;
 use crate::graph::StepIndex;
 use crate::words::{EffectClass, Failure, Millis, Pairs};
 
@@ -111,6 +114,15 @@ pub enum Decision {
         /// The fence step.
         step: StepIndex,
         /// On what grounds.
+        reason: String,
+    },
+    /// Go on with other versions of plugins, and try the steps again that waited for them.
+    Repin {
+        /// By name of site, runbook or policy, as they were pinned at the start.
+        pins: BTreeMap<String, Pinned>,
+        /// Stuck for want of their plugin.
+        steps: Vec<StepIndex>,
+        /// Why.
         reason: String,
     },
     /// Start nothing new; end when what runs is over.

@@ -4,11 +4,11 @@
 //! replay and the simulation all use it. Waiting is kept as a count of unsatisfied edges per step, so that folding a
 //! job of 100,000 steps costs its edges once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::event::{Decision, Event, Outcome, Record, StepResult};
-use crate::freeze::Frozen;
+use crate::freeze::{Frozen, Pinned};
 use crate::graph::{Graph, Skip, Step, StepIndex, Wait};
 use crate::words::{EffectClass, Failure, Millis, Pairs};
 
@@ -87,6 +87,8 @@ pub struct Job {
     pub frozen: Arc<Frozen>,
     /// One for every step of the graph.
     pub steps: Vec<StepState>,
+    /// Plugins as they are called now: those of the start, unless a person pinned others.
+    pub pins: Arc<BTreeMap<String, Pinned>>,
     /// Set when the job ended.
     pub outcome: Option<(Outcome, String)>,
     /// SHA-256 of what was frozen, as the journal has it; empty before the job was started.
@@ -144,6 +146,7 @@ impl Job {
         }
         let steps = graph.steps.iter().map(|_| StepState::new()).collect();
         let mut job = Self {
+            pins: Arc::new(frozen.plugins.clone()),
             frozen,
             steps,
             outcome: None,
@@ -303,6 +306,13 @@ impl Job {
     fn decide(&mut self, decision: &Decision, at: Millis) {
         match decision {
             Decision::Retry { steps } => {
+                for index in steps {
+                    self.reopen(*index);
+                }
+                self.go_on(at);
+            }
+            Decision::Repin { pins, steps, .. } => {
+                Arc::make_mut(&mut self.pins).extend(pins.clone());
                 for index in steps {
                     self.reopen(*index);
                 }
@@ -576,10 +586,18 @@ impl StepState {
                 .begun_at
                 .is_some_and(|begun| at.saturating_sub(begun) >= step.timeout_ms);
         // What can be probed is probed, as often as a retry would be allowed; then, and for the rest, a person decides.
+        let over = over && !crate::codes::parks(&failure.code);
         if doubt && (over || step.effect.class == EffectClass::OneShot) {
             return Status::Stuck {
                 code: crate::codes::IN_DOUBT.to_owned(),
                 reason: format!("it cannot be told whether `{}` happened: {}", step.id, failure.message),
+            };
+        }
+        // Whether it happened stays as open as it is: a try with another version begins where this one would have.
+        if crate::codes::parks(&failure.code) {
+            return Status::Stuck {
+                code: failure.code.clone(),
+                reason: failure.message.clone(),
             };
         }
         if over || !(failure.retryable || doubt) {

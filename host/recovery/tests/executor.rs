@@ -15,7 +15,7 @@ use landfall_recovery::codes;
 use landfall_recovery::document::{Known, read_inventory, read_plan};
 use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
 use landfall_recovery::executor::{Limits, Next, OBSERVED_AT, Resumption, decide, resume};
-use landfall_recovery::freeze::{Frozen, FrozenItem};
+use landfall_recovery::freeze::{Frozen, FrozenItem, Pinned};
 use landfall_recovery::graph::{Graph, StepIndex, StepKind, Wait};
 use landfall_recovery::item::{ItemState, Phase};
 use landfall_recovery::job::{Job, Status};
@@ -108,6 +108,7 @@ enum Fate {
     FailsForGood,
     NobodyKnows,
     NeedsPerson,
+    PluginGone,
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -117,6 +118,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::FailsForGood),
         1 => Just(Fate::NobodyKnows),
         1 => Just(Fate::NeedsPerson),
+        1 => Just(Fate::PluginGone),
     ]
 }
 
@@ -241,6 +243,9 @@ impl World {
             Fate::FailsForNow => failed(true, true),
             Fate::FailsForGood => failed(false, true),
             Fate::NobodyKnows => failed(true, false),
+            Fate::PluginGone => StepResult::Failed {
+                failure: Failure::definite(codes::DIGEST_MISSING, "gone"),
+            },
             Fate::NeedsPerson => {
                 let event = Event::Stuck {
                     step,
@@ -251,7 +256,7 @@ impl World {
             }
         };
         if let StepResult::Failed { failure } = &result {
-            self.keys.get_mut(&step).unwrap().1 = failure.definite;
+            self.keys.get_mut(&step).unwrap().1 = failure.frees_key();
         }
         self.record(Event::Outcome { step, result });
     }
@@ -338,6 +343,10 @@ proptest! {
             for step in &troubled {
                 world.keys.remove(step);
             }
+            let parked = |step: &StepIndex| matches!(&world.job.steps[*step].status, Status::Stuck { code, .. } if codes::parks(code));
+            let (parked, troubled): (Vec<_>, Vec<_>) = troubled.into_iter().partition(parked);
+            let pins = BTreeMap::from([("runbook:hook".to_owned(), pinned("new"))]);
+            world.record(Event::Operator { who: "me".into(), decision: Decision::Repin { pins, steps: parked, reason: "it is gone".into() } });
             world.record(Event::Operator { who: "me".into(), decision: Decision::Retry { steps: troubled } });
             for n in 0..5_000 {
                 if world.turn() || (world.under_way.is_empty() && world.job.ready().next().is_none() && world.job.backing_off().next().is_none()) {
@@ -347,7 +356,79 @@ proptest! {
             }
         }
         prop_assert_eq!(world.job.outcome.as_ref().map(|(outcome, _)| *outcome), Some(Outcome::Succeeded));
+        let again = Job::fold(Arc::clone(&world.job.frozen), &world.records);
+        prop_assert_eq!(&again.pins, &world.job.pins);
+        same(&world.job, &again);
     }
+}
+
+fn pinned(digest: &str) -> Pinned {
+    Pinned {
+        plugin: "hook".into(),
+        version: "1.0.0".into(),
+        digest: digest.into(),
+        config: Pairs::new(),
+    }
+}
+
+#[test]
+fn c05_a_step_whose_plugin_is_gone_waits_and_goes_on_with_another_under_its_key() {
+    let frozen = frozen(Operation::PlannedFailover, EffectClass::Probeable);
+    let shutdown = frozen.graph.find("shutdown/web-1").unwrap();
+    let mut job = Job::new(Arc::clone(&frozen), 0);
+    let (attempt, generation, class) = (1, 0, EffectClass::Probeable);
+    let (key, arguments) = (job.key(shutdown, 0), String::new());
+    let step = shutdown;
+    job.apply(
+        0,
+        &Event::Intent {
+            step,
+            attempt,
+            generation,
+            key,
+            class,
+            arguments,
+        },
+    );
+    // Its version was revoked while it was under way: what it did is open.
+    let failure = Failure {
+        definite: false,
+        unsent: false,
+        ..Failure::definite(codes::PLUGIN_REVOKED, "revoked")
+    };
+    let result = StepResult::Failed { failure };
+    job.apply(10_000_000, &Event::Outcome { step, result });
+    assert!(matches!(&job.steps[step].status, Status::Stuck { code, .. } if code == codes::PLUGIN_REVOKED));
+    assert_eq!(job.stopping, None, "a planned failover waits instead of failing");
+    let pins = BTreeMap::from([("site:north".to_owned(), pinned("new"))]);
+    let decision = Decision::Repin {
+        pins,
+        steps: vec![step],
+        reason: "mended".into(),
+    };
+    job.apply(
+        0,
+        &Event::Operator {
+            who: "me".into(),
+            decision,
+        },
+    );
+    assert_eq!(
+        (job.pins["site:north"].digest.as_str(), job.steps[step].generation),
+        ("new", 0)
+    );
+    assert_eq!(job.steps[step].status, Status::Pending);
+    assert!(
+        job.steps[step]
+            .failure
+            .as_ref()
+            .is_some_and(|failure| !failure.definite),
+        "it is asked for first"
+    );
+    assert!(
+        job.frozen.plugins.is_empty(),
+        "what it was started with is never changed"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use wasmtime::component::Component;
 use crate::cache::Origin;
 use crate::contract::plugin::Info;
 use crate::error::Identity;
-use crate::grants::Interface;
+use crate::grants::{Denial, Effective, Grants, Interface};
 use crate::health::Health;
 use crate::inspect::Surface;
 use crate::manifest::{Kind, Manifest};
@@ -61,6 +61,38 @@ impl Plugin {
     /// Whether its machine code was compiled now or earlier.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Interfaces that its component imports.
+    pub fn imports(&self) -> Vec<String> {
+        self.surface.imports.iter().cloned().collect()
+    }
+
+    /// Interfaces that it exports.
+    pub fn exports(&self) -> Vec<String> {
+        self.surface.exports.iter().cloned().collect()
+    }
+
+    /// Interfaces that it would get with these grants.
+    pub fn effective(&self, grants: &Grants) -> BTreeSet<Interface> {
+        self.with(grants).interfaces()
+    }
+
+    /// Interfaces that its component imports and would not get with these grants: it could not be bound.
+    pub fn lacks(&self, grants: &Grants) -> Vec<Denial> {
+        let effective = self.with(grants);
+        let needs = self.surface.needs();
+        needs
+            .into_iter()
+            .filter_map(|interface| effective.check_interface(interface).err())
+            .collect()
+    }
+
+    fn with(&self, grants: &Grants) -> Effective {
+        Effective {
+            requests: self.manifest.requests.clone(),
+            grants: grants.clone(),
+        }
     }
 
     /// Faults of its own making in the last minutes, oldest first: three, and it is quarantined.

@@ -44,16 +44,22 @@ impl Registry {
     /// that fail by themselves.
     pub fn watch(&self) -> Result<Watch, RegistryError> {
         let touched = Arc::new(Touched::default());
-        let (noted, root) = (Arc::clone(&touched), self.directory().to_owned());
+        // Events carry whole paths, and the directory may have been given as a relative one or through a link.
+        let root = self.directory().to_owned();
+        let whole = root.canonicalize().map_err(|source| RegistryError::Directory {
+            path: root.clone(),
+            source,
+        })?;
+        let (noted, prefix) = (Arc::clone(&touched), whole.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
             Ok(event) if event.kind.is_access() => {}
-            Ok(event) => noted.note(event.paths.iter().filter_map(|path| plugin_of(&root, path))),
+            Ok(event) => noted.note(event.paths.iter().filter_map(|path| plugin_of(&root, &prefix, path))),
             // Events were lost: everything is looked at.
             Err(_) => noted.note([root.clone()].into_iter()),
         })
         .map_err(RegistryError::Watch)?;
         watcher
-            .watch(self.directory(), RecursiveMode::Recursive)
+            .watch(&whole, RecursiveMode::Recursive)
             .map_err(RegistryError::Watch)?;
         let task = tokio::spawn(follow(self.clone(), touched));
         Ok(Watch {
@@ -64,8 +70,8 @@ impl Registry {
 }
 
 /// The plugin's directory that a path lies in, or the root itself.
-fn plugin_of(root: &Path, path: &Path) -> Option<PathBuf> {
-    let inside = path.strip_prefix(root).ok()?;
+fn plugin_of(root: &Path, whole: &Path, path: &Path) -> Option<PathBuf> {
+    let inside = path.strip_prefix(whole).ok()?;
     Some(inside.iter().next().map_or(root.to_owned(), |name| root.join(name)))
 }
 
@@ -136,5 +142,18 @@ async fn follow(registry: Registry, touched: Arc<Touched>) {
                 "plugins were not refreshed"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_under_the_name_that_the_registry_uses() {
+        let of = |path: &str| plugin_of(Path::new("plugins"), Path::new("/srv/plugins"), Path::new(path));
+        assert_eq!(of("/srv/plugins/it/it.wasm").unwrap(), Path::new("plugins/it"));
+        assert_eq!(of("/srv/plugins").unwrap(), Path::new("plugins"));
+        assert_eq!(of("/elsewhere/it"), None);
     }
 }

@@ -64,6 +64,12 @@ pub enum Space {
     Decision,
     /// What plugins keep, by owner and key.
     Plugin,
+    /// What was decided about each plugin's versions, by plugin.
+    PluginVersions,
+    /// Its history, by plugin and number.
+    PluginChange,
+    /// Plugin versions that never run again, by digest.
+    Revoked,
 }
 
 impl Space {
@@ -80,6 +86,9 @@ impl Space {
             Self::Tested => "tested",
             Self::Decision => "decision",
             Self::Plugin => "plugin",
+            Self::PluginVersions => "plugin-versions",
+            Self::PluginChange => "plugin-change",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -119,6 +119,25 @@ impl Reader {
         Ok(found)
     }
 
+    /// The last rows of a space between two names, the last first.
+    pub fn last<T: DeserializeOwned>(
+        &self,
+        space: Space,
+        from: &str,
+        before: &str,
+        limit: u32,
+    ) -> Result<Vec<T>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT value FROM state WHERE space = ?1 AND name >= ?2 AND name < ?3 ORDER BY name DESC LIMIT ?4",
+        )?;
+        let rows = statement.query_map(params![space.name(), from, before, limit], |row| {
+            row.get::<_, String>(0)
+        })?;
+        rows.map(|text| serde_json::from_str(&text?).map_err(|source| StoreError::Value(space.name(), source)))
+            .collect()
+    }
+
     /// Jobs that have not ended.
     pub fn unfinished(&self) -> Result<Vec<JobSummary>, StoreError> {
         let connection = self.connection();

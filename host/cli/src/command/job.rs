@@ -73,6 +73,22 @@ pub(super) enum Command {
         #[command(flatten)]
         decision: Reasoned,
     },
+    /// Go on with another version of a plugin, where the pinned one was revoked or is gone
+    Repin {
+        /// The job
+        job: String,
+        /// A step that calls the plugin
+        #[arg(required_unless_present = "all")]
+        step: Option<String>,
+        /// Everything that waits for a version of the plugin
+        #[arg(long, conflicts_with = "step")]
+        all: bool,
+        /// The version: its digest, or at least 12 digits of it
+        #[arg(long, value_name = "DIGEST")]
+        to: String,
+        #[command(flatten)]
+        decision: Reasoned,
+    },
     /// Start nothing new, and end when what runs is over
     Cancel {
         /// The job
@@ -130,7 +146,28 @@ impl Command {
                 job,
                 steps,
                 decision: Optional { reason, detach },
-            } => decide(&client, out, "retry", &job, DecisionRequest { steps, reason }, detach).await,
+            } => {
+                let request = DecisionRequest {
+                    steps,
+                    reason,
+                    to: None,
+                };
+                decide(&client, out, "retry", &job, request, detach).await
+            }
+            Self::Repin {
+                job,
+                step,
+                all: _,
+                to,
+                decision: Reasoned { reason, detach },
+            } => {
+                let request = DecisionRequest {
+                    steps: step.into_iter().collect(),
+                    reason,
+                    to: Some(to),
+                };
+                decide(&client, out, "repin", &job, request, detach).await
+            }
             Self::Skip {
                 job,
                 step,
@@ -144,6 +181,7 @@ impl Command {
                     DecisionRequest {
                         steps: vec![step],
                         reason,
+                        to: None,
                     },
                     detach,
                 )
@@ -162,6 +200,7 @@ impl Command {
                     DecisionRequest {
                         steps: vec![step],
                         reason,
+                        to: None,
                     },
                     detach,
                 )
@@ -172,6 +211,7 @@ impl Command {
                 let decision = DecisionRequest {
                     steps: Vec::new(),
                     reason,
+                    to: None,
                 };
                 decide(&client, out, "abandon", &job, decision, true).await
             }
@@ -237,6 +277,7 @@ async fn cancel(client: &Client, context: &Context, job: &str, reason: String) -
     let decision = DecisionRequest {
         steps: Vec::new(),
         reason,
+        to: None,
     };
     let exit = decide(client, context.out, "cancel", job, decision, true).await?;
     context

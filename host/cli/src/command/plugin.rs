@@ -2,6 +2,7 @@
 
 mod check;
 mod test;
+mod versions;
 
 use std::path::PathBuf;
 
@@ -18,11 +19,6 @@ use crate::{plugin, render};
 pub(super) enum Command {
     /// List the plugins: which serve, and which failed to load and why
     List,
-    /// Show a plugin: what it requests, offers and reports
-    Show {
-        /// The plugin
-        plugin: String,
-    },
     /// Begin a plugin: a project that builds as it is
     New {
         /// The plugin's name
@@ -39,6 +35,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         sdk: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Versions(versions::Command),
     /// Make components of plugin crates and projects, each in a directory of its own beside its `plugin.toml`
     Build {
         /// Directories of plugins in Rust, Python or JavaScript [default: the current one]
@@ -87,10 +85,6 @@ impl Command {
                 let none = "no plugins: put their directories where the daemon's configuration says";
                 context.out.many(&plugins, none, || render::plugins(&plugins))?;
             }
-            Self::Show { plugin } => {
-                let plugin: PluginView = context.client()?.get(&["plugins", &plugin]).await?;
-                context.out.one(&plugin, || render::plugin(&plugin))?;
-            }
             Self::New {
                 name,
                 kind,
@@ -108,6 +102,7 @@ impl Command {
                 let created = plugin::new(&wish)?;
                 context.out.one(&created, || created.to_string())?;
             }
+            Self::Versions(command) => command.run(context).await?,
             Self::Build { paths, out, all } => {
                 let request = plugin::Request { paths, out, all };
                 let mut notes = anstream::stderr();

@@ -1,8 +1,6 @@
 //! Tables and cards of everything but jobs.
 
-use landfall_daemon::api::wire::{
-    DocumentView, ItemView, MachineView, NetworkView, PluginView, PointView, PointsView, SiteView,
-};
+use landfall_daemon::api::wire::{DocumentView, ItemView, MachineView, NetworkView, PointView, PointsView, SiteView};
 use landfall_recovery::operations::Permission;
 
 use super::findings;
@@ -252,56 +250,6 @@ fn point_state(point: &PointView) -> &'static str {
     if point.processed { "processed" } else { "received" }
 }
 
-/// `landfall plugin list`.
-pub(crate) fn plugins(plugins: &[PluginView]) -> String {
-    let rows = plugins.iter().map(|plugin| {
-        [
-            plugin.name.clone(),
-            or_none(plugin.kind.as_deref()),
-            or_none(plugin.version.as_deref()),
-            or_none(plugin.digest.as_deref().map(short)),
-            plugin.state.clone(),
-            plugin
-                .error
-                .as_deref()
-                .or(plugin.summary.as_deref())
-                .and_then(|words| words.lines().next())
-                .map_or_else(String::new, str::to_owned),
-        ]
-    });
-    table(["plugin", "kind", "version", "digest", "state", "about"], rows)
-}
-
-/// `landfall plugin show`.
-pub(crate) fn plugin(plugin: &PluginView) -> String {
-    let mut rows = vec![
-        ("plugin", plugin.name.clone()),
-        ("kind", or_none(plugin.kind.as_deref())),
-        ("version", or_none(plugin.version.as_deref())),
-        ("digest", or_none(plugin.digest.as_deref())),
-        ("state", plugin.state.clone()),
-        (
-            "requests",
-            if plugin.requests.is_empty() {
-                "nothing".to_owned()
-            } else {
-                plugin.requests.join(", ")
-            },
-        ),
-    ];
-    let optional = [("summary", plugin.summary.clone()), ("error", plugin.error.clone())];
-    rows.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    let mut words = card(rows);
-    for (title, pairs) in [("Choices", &plugin.choices), ("Findings", &plugin.findings)] {
-        if !pairs.is_empty() {
-            words.extend([format!("\n{title}:\n")]);
-            let rows = card(pairs.iter().map(|(name, meaning)| (name.as_str(), meaning.clone())));
-            words.extend(rows.lines().map(|line| format!("  {line}\n")));
-        }
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::samples;
@@ -319,8 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn points_and_plugins() {
-        let both = format!("{}\n{}", points(&samples::points()), plugins(&[samples::plugin()]));
-        insta::assert_snapshot!(format!("{both}\n{}", plugin(&samples::plugin())));
+    fn points_of_an_item() {
+        insta::assert_snapshot!(points(&samples::points()));
     }
 }

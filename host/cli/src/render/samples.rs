@@ -103,6 +103,7 @@ pub(crate) fn plugin() -> PluginView {
             ("latest-processed".to_owned(), "The newest that is ready".to_owned()),
         ]),
         findings: BTreeMap::new(),
+        pending: None,
     }
 }
 

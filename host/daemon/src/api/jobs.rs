@@ -61,7 +61,7 @@ fn accepted(view: JobView) -> Response {
     (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response()
 }
 
-fn once(headers: &HeaderMap, body: &[u8]) -> Result<Option<Once>, Refusal> {
+pub(super) fn once(headers: &HeaderMap, body: &[u8]) -> Result<Option<Once>, Refusal> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
     };
@@ -170,7 +170,7 @@ pub(super) async fn get(State(shared): State<Shared>, Path(id): Path<String>) ->
     Ok(Json(view(&shared.engine, &id, true)?))
 }
 
-/// Decides about a job: `retry`, `skip`, `attest`, `cancel` or `abandon`.
+/// Decides about a job: `retry`, `skip`, `attest`, `repin`, `cancel` or `abandon`.
 #[utoipa::path(post, path = "/api/v1/jobs/{job}/{decision}", request_body = DecisionRequest,
     params(("job" = String, Path), ("decision" = String, Path)),
     responses((status = 200, body = JobView), (status = 404, body = Problem), (status = 409, body = Problem)))]

@@ -1,6 +1,8 @@
 //! What goes over the wire, for the API and its clients alike. Field names are kebab-case; times are milliseconds
 //! since 1970 in host time; what is not known is absent. New fields may appear; clients ignore what they do not know.
 
+mod plugins;
+
 use std::collections::BTreeMap;
 
 use landfall_recovery::diagnostic::Diagnostic;
@@ -10,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::replay::{Otherwise, PolicyDecision};
+pub use plugins::{
+    BoundView, ChangeView, PendingView, PinView, PluginDetail, PluginOrder, PluginVersionView, PluginView,
+    RevokeRequest, WantView,
+};
 
 /// What a client asks a job to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -211,12 +217,16 @@ pub struct EventView {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct DecisionRequest {
-    /// For `retry`: these steps only; none: all that are stuck or failed.
+    /// For `retry`: these steps only; none: all that are stuck or failed. For `repin`: none: all that wait for their
+    /// plugin.
     #[serde(default)]
     pub steps: Vec<String>,
-    /// Why; `skip`, `attest`, `cancel` and `abandon` want a reason.
+    /// Why; `skip`, `attest`, `repin`, `cancel` and `abandon` want a reason.
     #[serde(default)]
     pub reason: String,
+    /// For `repin`: the digest to go on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 /// A protected item.
@@ -387,40 +397,6 @@ pub struct NetworkView {
     pub name: String,
     /// Reaches no other.
     pub isolated: bool,
-}
-
-/// A plugin.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct PluginView {
-    /// Its name.
-    pub name: String,
-    /// `runbook`, `hypervisor-adapter` or `recovery-point-policy`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// Version that serves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// Digest that serves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-    /// `serving`, or `failed` if nothing of that name serves.
-    pub state: String,
-    /// Why the newest did not load; an older version may serve all the same.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// What it is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub summary: Option<String>,
-    /// Interfaces it requests.
-    #[serde(default)]
-    pub requests: Vec<String>,
-    /// A policy's choices, with what each means.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub choices: Pairs,
-    /// Findings it can report, with what each means.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub findings: Pairs,
 }
 
 /// What a policy is to decide again. Of `decisions`, `item` and `job` one is used, in this order of `item`, `decisions`,

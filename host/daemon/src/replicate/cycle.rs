@@ -18,6 +18,7 @@ use crate::clock;
 use crate::contract::{consistency, from_failure, from_pairs};
 use crate::engine::Engine;
 use crate::poll::Word;
+use crate::sites::Pins;
 
 /// Bytes that move at once: large enough that a call costs little beside them, small enough that a job that needs the
 /// item waits for one slice only and memory stays flat.
@@ -30,14 +31,14 @@ pub(super) fn is_open(engine: &Engine, unit: &str) -> Result<bool, CycleError> {
     Ok(engine.store.reader().get::<Cycle>(Space::Cycle, unit)?.is_some())
 }
 
-/// Runs a unit's cycle, or goes on with the one that was cut off. Gives the bytes moved. With `yields` it stops
-/// between two slices when a job needs one of its items.
+/// Runs a unit's cycle, or goes on with the one that was cut off. Gives the bytes moved. For a job it
+/// calls the versions that the job is pinned to; without one it stops between two slices when a job needs its items.
 pub(super) async fn run(
     engine: &Arc<Engine>,
     unit: &str,
     members: &[String],
     due: Due,
-    yields: bool,
+    job: Option<&Pins>,
 ) -> Result<u64, CycleError> {
     let open: Option<Cycle> = engine.store.reader().get(Space::Cycle, unit)?;
     // A cycle that was cut off is gone on with, unless its members are others now: then it has no meaning any more.
@@ -57,9 +58,9 @@ pub(super) async fn run(
     let run = Run {
         engine,
         unit,
-        source: engine.adapter(&source).await?,
-        target: engine.adapter(&target).await?,
-        yields,
+        source: engine.adapter_of(job.unwrap_or(&Pins::new()), &source).await?,
+        target: engine.adapter_of(job.unwrap_or(&Pins::new()), &target).await?,
+        yields: job.is_none(),
     };
     let number = cycle.number;
     let result = run.cycle(cycle).await;
@@ -434,6 +435,10 @@ impl Run<'_> {
                         Word::Progress(Answer::Done(outputs)) => return Ok(from_pairs(outputs)),
                         Word::Progress(Answer::Failed(failure)) => return Err(from_failure(failure).into()),
                         Word::Progress(Answer::Running(_)) => {}
+                        Word::Gone(failure) => {
+                            let definite = false;
+                            return Err(Failure { definite, ..failure }.into());
+                        }
                         Word::Silence(why) => {
                             let failure = Failure {
                                 code: codes::SITE_UNREACHABLE.to_owned(),

@@ -13,6 +13,7 @@ use super::CycleError;
 use crate::clock;
 use crate::contract::{self, from_call_error, from_point};
 use crate::engine::{Catalogue, Engine, consistency_group};
+use crate::sites::Pins;
 
 /// The policy that proposes what to keep, unless the inventory names another.
 pub(crate) const RETAINER: &str = "standard";
@@ -41,7 +42,7 @@ pub(super) async fn refresh(engine: &Arc<Engine>, item: &str, target: &Adapter) 
 }
 
 /// Where the source's platform replicates by itself there is no cycle to run: its points are read. False: it does not.
-pub(super) async fn autonomous(engine: &Arc<Engine>, items: &[String]) -> Result<bool, CycleError> {
+pub(super) async fn autonomous(engine: &Arc<Engine>, pins: &Pins, items: &[String]) -> Result<bool, CycleError> {
     let Some(target) = items.first().and_then(|name| {
         let world = engine.world();
         world.inventory.items.get(name).map(|item| item.target_site.clone())
@@ -49,7 +50,7 @@ pub(super) async fn autonomous(engine: &Arc<Engine>, items: &[String]) -> Result
         return Ok(true);
     };
     // The target's word counts: it holds the replica, and it answers when the source does not.
-    let target = engine.adapter(&target).await?;
+    let target = engine.adapter_of(pins, &target).await?;
     let features = target
         .get_features(String::new(), contract::direction(Direction::Forward))
         .await?;

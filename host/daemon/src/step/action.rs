@@ -34,7 +34,7 @@ pub(super) async fn run(task: &Task, name: &str, context: Context, begin: Begin)
 }
 
 async fn runbook(task: &Task, name: &str) -> Result<Runbook, Failure> {
-    match task.frozen.plugins.get(&runbook_key(name)) {
+    match task.pins.get(&runbook_key(name)) {
         Some(pinned) => task.engine.pinned_runbook(name, pinned).await,
         None => Err(Failure::definite(
             landfall_recovery::codes::INTERNAL,

@@ -14,7 +14,14 @@ pub(super) async fn seed(task: &Task, item: &str) -> Report {
         consistency: Consistency::Crash,
         makes_point: true,
     };
-    let result = run_unit(&task.engine, &format!("item:{item}"), &[item.to_owned()], due).await;
+    let result = run_unit(
+        &task.engine,
+        &format!("item:{item}"),
+        &[item.to_owned()],
+        due,
+        &task.pins,
+    )
+    .await;
     let pointless = task
         .engine
         .world()
@@ -48,7 +55,7 @@ pub(super) async fn sync(task: &Task, items: &[String]) -> Report {
         consistency: Consistency::Crash,
         makes_point: false,
     };
-    outcome(run_unit(&task.engine, &unit.unwrap_or_default(), items, due).await)
+    outcome(run_unit(&task.engine, &unit.unwrap_or_default(), items, due, &task.pins).await)
 }
 
 fn outcome(result: Result<u64, CycleError>) -> Report {

@@ -37,10 +37,7 @@ pub(super) fn unbound(failure: Failure, begin: &Begin) -> Failure {
 
 /// The adapter that the job is pinned to for a site.
 pub(super) async fn adapter(task: &Task, site: &str) -> Result<Adapter, Failure> {
-    match task.frozen.plugins.get(&site_key(site)) {
-        Some(pinned) => task.engine.pinned_adapter(site, pinned).await,
-        None => task.engine.adapter(site).await,
-    }
+    task.engine.adapter_of(&task.pins, site).await
 }
 
 /// The name under which a job pins a site's adapter.
@@ -67,6 +64,8 @@ async fn watch(task: &Task, adapter: &Adapter, handle: String, after_ms: u32) ->
             Word::Progress(Progress::Running(running)) => (running.percent, running.note),
             Word::Progress(Progress::Done(outputs)) => return Report::done(from_pairs(outputs)),
             Word::Progress(Progress::Failed(failure)) => return Report::Failed(from_failure(failure)),
+            // The version that knows the handle is gone; what it polled goes on or not.
+            Word::Gone(failure) => return doubtful(failure),
             Word::Silence(why) => (None, format!("the site does not answer: {why}")),
         };
         if now != told {
@@ -108,6 +107,7 @@ async fn probe(task: &Task, adapter: &Adapter, operation: Operation) -> Report {
 fn doubtful(failure: Failure) -> Report {
     Report::Failed(Failure {
         definite: false,
+        unsent: false,
         ..failure
     })
 }

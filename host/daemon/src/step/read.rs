@@ -25,7 +25,7 @@ pub(super) async fn check(task: &Task, item: &str) -> Report {
     let Some(frozen) = task.frozen.items.get(item) else {
         return Report::done(Pairs::new());
     };
-    match preflight::one(&task.engine, &task.frozen, frozen).await {
+    match preflight::one(&task.engine, &task.frozen, &task.pins, frozen).await {
         Err(failure) => Report::Failed(failure),
         Ok(answer) => {
             let errors: Vec<String> = answer
@@ -77,8 +77,7 @@ async fn try_choose(task: &Task, items: &[String]) -> Result<(Pairs, Catalogues,
     }
     let key = format!("policy:{}", choice.policy);
     let pinned = task
-        .frozen
-        .plugins
+        .pins
         .get(&key)
         .ok_or_else(|| Failure::definite(codes::INTERNAL, "no policy is pinned"))?;
     let policy = task.engine.pinned_policy(&choice.policy, pinned).await?;
@@ -189,6 +188,12 @@ pub(super) async fn fence(task: &Task, site: &str, machine: &str) -> Report {
             .map_err(|error| from_call_error(&error)),
         Err(failure) => Err(failure),
     };
+    if let Err(failure) = &seen
+        && codes::parks(&failure.code)
+        && task.frozen.risk.is_none()
+    {
+        return Report::Failed(failure.clone());
+    }
     let proof = |kind, evidence, held| FenceProof {
         site: site.to_owned(),
         machine: machine.to_owned(),
