@@ -77,10 +77,10 @@ pub(super) enum Command {
     Repin {
         /// The job
         job: String,
-        /// A step that calls the plugin
+        /// A step that calls the plugin; all pins of the version that it calls change
         #[arg(required_unless_present = "all")]
         step: Option<String>,
-        /// Everything that waits for a version of the plugin
+        /// Instead of a step: every step that waits for its plugin
         #[arg(long, conflicts_with = "step")]
         all: bool,
         /// The version: its digest, or at least 12 digits of it

@@ -213,6 +213,12 @@ fn ways_on(job: &JobView, step: &StepView) -> Vec<(String, &'static str)> {
             "go on without it; for a step in doubt: it did happen",
         ),
         (
+            "repin",
+            step.code.as_deref().is_some_and(landfall_recovery::codes::parks),
+            " --to DIGEST --reason WHY",
+            "go on with another version of its plugin",
+        ),
+        (
             "attest",
             step.kind == "fence",
             " --reason WHY",

@@ -36,20 +36,24 @@ pub(super) async fn decide(engine: &Arc<Engine>, job: &Job, request: &DecisionRe
             .collect::<Result<Vec<_>, _>>()?
     };
     let called: BTreeSet<String> = named.iter().flat_map(|index| calls(job, *index)).collect();
+    let ours = |pin: &&Pinned| pin.plugin == plugin.name();
+    // A version that cannot be used for one site cannot be used for another.
+    let old: BTreeSet<&str> = called
+        .iter()
+        .filter_map(|key| job.pins.get(key).filter(ours))
+        .map(|pin| pin.digest.as_str())
+        .collect();
     let mut pins = BTreeMap::new();
-    for key in called {
-        let Some(old) = job.pins.get(&key).filter(|pin| pin.plugin == plugin.name()) else {
-            continue;
-        };
+    for (key, pin) in job.pins.iter().filter(|(_, pin)| old.contains(pin.digest.as_str())) {
         let pinned = Pinned {
             version: plugin.identity().version.to_string(),
             digest: digest.clone(),
-            ..old.clone()
+            ..pin.clone()
         };
-        bind(engine, &key, &pinned)
+        bind(engine, key, &pinned)
             .await
             .map_err(|failure| Refusal::refused(codes::REPIN_REFUSED, failure.to_string()))?;
-        pins.insert(key, pinned);
+        pins.insert(key.clone(), pinned);
     }
     if pins.is_empty() {
         let what = match request.steps.as_slice() {
