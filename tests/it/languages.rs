@@ -214,11 +214,11 @@ fn a_runbook_does_all_that_runbooks_do(language: &str, entry: &str, source: &str
         );
         assert!(message.contains(words), "{thing}: {message}");
     };
-    failed("refuse", "LF0430", &format!("{language} says no"));
-    failed("broken", "LF0430", raised);
+    failed("refuse", "refused", &format!("{language} says no"));
+    failed("broken", "uncaught-exception", raised);
     assert!(log.contains(stack), "`{stack}` is not in the log");
     failed("elsewhere", "LF0437", "port = 9");
-    failed("nobody", "LF0430", "no connection");
+    failed("nobody", "unreachable", "no connection");
     assert_eq!(step("post").outputs["status"], "200");
     assert_eq!(step("post").outputs["type"], "application/json");
     assert_eq!(world.lab.webhooks(&job.id), ["post"]);
@@ -234,13 +234,8 @@ fn c06_a_runbook_in_python_does_all_that_runbooks_do() {
 #[test]
 fn c06_a_runbook_in_javascript_does_all_that_runbooks_do() {
     let source = include_str!("languages/trouble.js");
-    a_runbook_does_all_that_runbooks_do(
-        "javascript",
-        "trouble.js",
-        source,
-        "TypeError: nothing is undefined",
-        "at ",
-    );
+    let raised = "TypeError: can't access property \"noSuchKey\", nothing is undefined";
+    a_runbook_does_all_that_runbooks_do("javascript", "trouble.js", source, raised, "bundle.js:");
 }
 
 #[test]

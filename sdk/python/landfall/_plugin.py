@@ -48,7 +48,7 @@ def find(module, kind):
 
 
 def describe(plugin, about):
-    """The answer to the host's `describe`; `about` is what the manifest says."""
+    """The answer to the host's `describe`; `about` is what the manifest says. Nothing is granted to it but the log."""
     return Info(
         name=about["name"],
         version=about["version"],
@@ -85,7 +85,8 @@ def failure(raised):
 def answer(work):
     """The result of an exported function that may fail. An exception that is no failure leaves the effect in doubt."""
     try:
-        return _called(work)
+        _seed()
+        return _flushed(work)
     except Err:
         # The author raised the contract's own error.
         raise
@@ -99,16 +100,19 @@ def answer(work):
 def value(work):
     """The result of an exported function that cannot fail: an exception is a trap, with its text in the log."""
     try:
-        return _called(work)
+        return _flushed(work)
     except Exception as raised:
         log.exception(raised)
         raise
 
 
-def _called(work):
+def _seed():
+    # The generator's state was made when the component was built, and would be the same in every call.
     if _entropy:
-        # The generator's state was made when the component was built, and would be the same in every call.
         random.seed(_entropy.bytes(32))
+
+
+def _flushed(work):
     try:
         return work()
     finally:

@@ -4,7 +4,9 @@ Lines beyond the host's bound for one call are counted and dropped there. `print
 come here too. Outside of the host, lines go to stderr.
 """
 
+import linecache
 import logging
+import os
 import sys
 import traceback
 
@@ -51,9 +53,27 @@ def error(message):
 
 def exception(raised):
     """Logs an exception with its traceback, a line each; the last line says what was raised."""
-    text = "".join(traceback.format_exception(raised))
+    text = "".join(traceback.format_exception(type(raised), raised, _authors(raised.__traceback__)))
     for line in text.rstrip().splitlines()[-_TRACEBACK_LINES:]:
         error(line)
+
+
+def _authors(trace):
+    """The traceback from the author's first frame on: this package's own above it say nothing."""
+    inner = trace
+    while inner and inner.tb_frame.f_globals.get("__package__") == __package__:
+        inner = inner.tb_next
+    return inner or trace
+
+
+def _keep_source(module):
+    """Keeps the source of the author's modules, so that tracebacks show their lines where there are no files."""
+    home = os.path.dirname(module.__file__)
+    for file in {getattr(one, "__file__", None) for one in list(sys.modules.values())}:
+        if file and file.startswith(home + "/"):
+            lines = linecache.getlines(file)
+            # Without a time, nobody looks whether the file is still there.
+            linecache.cache[file] = (sum(map(len, lines)), None, lines, file)
 
 
 class _Lines:
@@ -90,10 +110,11 @@ class _Handler(logging.Handler):
         return debug(self.format(record))
 
 
-def _take_over():
+def _take_over(module):
     """Called once, when the component is built."""
+    _keep_source(module)
     sys.stdout, sys.stderr = _Lines(info), _Lines(warn)
-    logging.basicConfig(handlers=[_Handler()], level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[_Handler()], level=logging.INFO, format="%(name)s: %(message)s", force=True)
 
 
 def _flush():

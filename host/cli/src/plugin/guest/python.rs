@@ -40,8 +40,8 @@ fn main(project: &Project) -> String {
     let glue = project.glue();
     // While the module is run there is no host yet, so what it prints then is for its author.
     format!(
-        "import importlib\n\nfrom landfall import _{glue}, log\n\n\
-         globals().update(_{glue}.exports(importlib.import_module({module:?}), {about}))\nlog._take_over()\n"
+        "import importlib\n\nfrom landfall import _{glue}, log\n\nmodule = importlib.import_module({module:?})\n\
+         globals().update(_{glue}.exports(module, {about}))\nlog._take_over(module)\n"
     )
 }
 
