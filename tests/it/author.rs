@@ -68,6 +68,85 @@ fn every_shipped_runbook_and_policy_conforms() {
     }
 }
 
+/// The lab adapter's suite; `scratch` are further lines of its manifest's table.
+fn check_lab(directory: &Path, more: &str) -> Ended {
+    let manifest = fs::read_to_string(plugins().join("lab/plugin.toml")).unwrap();
+    let (_, table) = manifest.split_once("[scratch]").unwrap();
+    let file = directory.join("scratch.toml");
+    fs::write(
+        &file,
+        format!(
+            "{}\n{more}",
+            table.replace("[[scratch.", "[[").replace("[scratch.", "[")
+        ),
+    )
+    .unwrap();
+    let (plugin, cases) = (plugins().join("lab"), sources().join("adapters/lab/tests"));
+    landfall(
+        directory,
+        &[
+            "plugin",
+            "check",
+            path(&plugin),
+            "--cases",
+            path(&cases),
+            "--scratch",
+            path(&file),
+            "--record",
+            "traffic",
+            "-o",
+            "json",
+        ],
+    )
+}
+
+fn verdict<'r>(report: &'r Value, name: &str) -> &'r Value {
+    let checks = report["checks"].as_array().unwrap();
+    checks
+        .iter()
+        .find(|check| check["name"] == name)
+        .unwrap_or_else(|| panic!("no check {name}"))
+}
+
+#[test]
+fn c07_the_lab_adapter_conforms_and_its_traffic_is_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let report: Value = check_lab(directory.path(), "").code(0).json();
+    assert_eq!(
+        (&report["failed"], &report["skipped"]),
+        (&0.into(), &0.into()),
+        "{report}"
+    );
+    let traffic = fs::read_to_string(directory.path().join("traffic")).unwrap();
+    let seen = |what: &str| traffic.lines().filter(|line| line.contains(what)).count();
+    assert!(seen("\"check\":\"create-machine\"") >= 3, "{traffic}");
+    assert!(seen("\"role\":\"source\"") > 0 && seen("\"role\":\"target\"") > 0);
+}
+
+#[test]
+fn c07_an_adapter_whose_site_does_not_keep_what_it_declares_is_found_out() {
+    let directory = tempfile::tempdir().unwrap();
+    // The site acts again under a known key, and the adapter still calls its effects keyed.
+    let more = "[[prepare]]\nmethod = \"PATCH\"\nurl = \"{url}/control/sites/b\"\njson = { dedupe = false }\n";
+    let ended = check_lab(directory.path(), more).code(3);
+    let report: Value = ended.json();
+    let create = verdict(&report, "create-machine");
+    assert_eq!(create["verdict"], "failed", "{ended}");
+    let notes = create["notes"].to_string();
+    assert!(notes.contains("keyed") && notes.contains("traffic:"), "{notes}");
+
+    // An effect fails after it happened.
+    let more = "[[prepare]]\nurl = \"{url}/control/faults\"\njson = { site = \"b\", operation = \"create-machine\", mode = \"fail\", code = \"broken\", message = \"no\", definite = true }\n";
+    let report: Value = check_lab(directory.path(), more).code(3).json();
+    assert!(
+        verdict(&report, "create-machine")["notes"]
+            .to_string()
+            .contains("broken"),
+        "{report}"
+    );
+    assert_eq!(verdict(&report, "start")["verdict"], "skipped");
+}
+
 #[test]
 fn a_case_that_fails_says_what_was_asked_and_what_was_scripted() {
     let directory = tempfile::tempdir().unwrap();

@@ -92,6 +92,9 @@ pub(crate) enum Failure {
     /// A plugin cannot be begun.
     #[error(transparent)]
     New(#[from] NewError),
+    /// An adapter cannot be tried.
+    #[error(transparent)]
+    Scratch(#[from] landfall_harness::ScratchError),
     /// The lab cannot start or go on.
     #[error(transparent)]
     Lab(#[from] landfall_lab::LabError),
@@ -116,6 +119,7 @@ impl Failure {
             Self::Daemon(error) => Some(error.code()),
             Self::Case(error) => Some(error.code()),
             Self::NoCases { .. } => Some(codes::NO_CASES),
+            Self::Scratch(_) => Some(codes::SCRATCH_SITE),
             Self::Harness(error) => Some(error.code()),
             Self::Build(error) => error.code(),
             Self::New(_) => Some(codes::PLUGIN_NEW),
@@ -141,6 +145,7 @@ impl Failure {
             | Self::Case(_)
             | Self::NoCases { .. }
             | Self::Harness(_)
+            | Self::Scratch(_)
             | Self::Lab(_)
             | Self::Daemon(_) => Exit::Refused,
             // A reader that has seen enough is no error.

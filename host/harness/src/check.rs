@@ -4,6 +4,7 @@
 //! be told from outside, a check asks the author's own cases for, and says so where they are missing. A check that was
 //! skipped says why; it never counts as passed.
 
+mod adapter;
 mod every;
 mod policy;
 mod random;
@@ -19,6 +20,8 @@ use serde::Serialize;
 
 use crate::case::Case;
 use crate::home::{Home, HomeError};
+use crate::scratch::Scratch;
+use crate::traffic::{Exchanged, Traffic};
 
 /// What came of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -68,6 +71,9 @@ pub struct CheckReport {
     pub skipped: usize,
     /// One by one.
     pub checks: Vec<Check>,
+    /// What went over the network to a scratch site.
+    #[serde(skip)]
+    pub traffic: Vec<Exchanged>,
 }
 
 /// What a check says: nothing wrong with a word on what was looked at, or all that is wrong.
@@ -130,18 +136,30 @@ pub(crate) struct Candidate<'c> {
     pub(crate) seed: u64,
 }
 
+/// What a suite is run with.
+#[derive(Debug, Clone, Copy)]
+pub struct Suite<'s> {
+    /// The author's cases, by name.
+    pub cases: &'s [(String, Case)],
+    /// Draws random inputs.
+    pub seed: u64,
+    /// Where an adapter is tried.
+    pub scratch: Option<&'s Scratch>,
+    /// The directory in which the scratch site's command runs.
+    pub source: &'s Path,
+    /// Stamped on all that is made at the scratch site: nobody else's.
+    pub installation: &'s str,
+}
+
 /// Runs the suite of its kind on the built plugin in this directory.
-pub async fn check(
-    home: &Home,
-    directory: &Path,
-    cases: &[(String, Case)],
-    seed: u64,
-) -> Result<CheckReport, HomeError> {
+pub async fn check(home: &Home, directory: &Path, suite: Suite<'_>) -> Result<CheckReport, HomeError> {
+    let Suite { cases, seed, .. } = suite;
     let first = home.load(directory).await?;
     let described = first.info().clone();
     drop(first);
     let plugin = home.load(directory).await?;
     let mut table = Table { checks: Vec::new() };
+    let traffic = Traffic::default();
     let candidate = Candidate {
         home,
         plugin: Arc::clone(&plugin),
@@ -152,7 +170,10 @@ pub async fn check(
     match plugin.kind() {
         Kind::Runbook => runbook::check(&mut table, &candidate).await,
         Kind::RecoveryPointPolicy => policy::check(&mut table, &candidate).await,
-        Kind::HypervisorAdapter => {}
+        Kind::HypervisorAdapter => {
+            let place = (suite.source, suite.installation);
+            Box::pin(adapter::check(&mut table, &candidate, suite.scratch, place, &traffic)).await;
+        }
     }
     let checks = table.checks;
     let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
@@ -167,6 +188,7 @@ pub async fn check(
         failed: count(Verdict::Failed),
         skipped: count(Verdict::Skipped),
         checks,
+        traffic: traffic.all(),
     })
 }
 

@@ -1,13 +1,16 @@
 //! Where the harness runs plugins: the host's own runtime, with compiled code kept between runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use landfall_runtime::{BindError, Binding, Grants, LoadError, Plugin, Runtime, RuntimeError, RuntimeOptions, Stage};
+use landfall_runtime::{
+    Adapter, BindError, Binding, Grants, LoadError, Plugin, Runtime, RuntimeError, RuntimeOptions, Stage,
+};
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::case::{Act, Case};
+use crate::scratch::Role;
 
 /// Instances at once: one call runs at a time, and a fresh one may begin before the last is gone.
 const INSTANCES: u32 = 8;
@@ -16,6 +19,7 @@ const INSTANCES: u32 = 8;
 #[derive(Clone)]
 pub struct Home {
     runtime: Runtime,
+    state: PathBuf,
 }
 
 /// A plugin cannot be tested at all.
@@ -48,7 +52,40 @@ impl Home {
         };
         Ok(Self {
             runtime: Runtime::new(options)?,
+            state: state.to_owned(),
         })
+    }
+
+    /// As after a restart of the host: nothing is left but what is on disk.
+    pub(crate) fn restarted(&self) -> Result<Self, HomeError> {
+        Self::open(&self.state)
+    }
+
+    /// The version that another home loaded.
+    pub(crate) async fn load_digest(&self, digest: &str) -> Result<Arc<Plugin>, HomeError> {
+        Ok(self.runtime.load_digest(digest).await?)
+    }
+
+    /// An adapter in one role of a scratch site.
+    pub(crate) fn bind_role(
+        &self,
+        plugin: &Arc<Plugin>,
+        name: &str,
+        role: &Role,
+        stage: Arc<Stage>,
+    ) -> Result<Adapter, String> {
+        let grants = match &role.grants {
+            Value::Null => Grants::default(),
+            grants => {
+                serde_json::from_value(grants.clone()).map_err(|error| format!("[scratch.{name}.grants]: {error}"))?
+            }
+        };
+        let config = Arc::new(role.config.clone());
+        let limits = role.limits.unwrap_or_default();
+        let binding = Binding::new(&self.runtime, Arc::clone(plugin), name, config, grants, limits);
+        binding
+            .and_then(|binding| Adapter::new(binding.on_stage(stage)))
+            .map_err(|error| error.to_string())
     }
 
     /// Loads the plugin in this directory, with all the checks of the daemon.

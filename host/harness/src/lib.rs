@@ -17,11 +17,15 @@ mod naming;
 mod play;
 mod read;
 mod report;
+mod scratch;
 mod script;
+mod traffic;
 
 pub use case::{Case, schema};
-pub use check::{Check, CheckReport, Verdict, check};
+pub use check::{Check, CheckReport, Suite, Verdict, check};
 pub use home::{Home, HomeError};
 pub use play::play;
 pub use read::{CaseError, find, parse_json, parse_toml, read};
 pub use report::{Asked, CaseReport, Played, Report};
+pub use scratch::{Scratch, ScratchError, scratch};
+pub use traffic::Exchanged;

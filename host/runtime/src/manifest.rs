@@ -55,6 +55,9 @@ pub struct Manifest {
     /// The `[build]` table: the author's, and nothing to the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
+    /// The `[scratch]` table: the author's too, and read by `landfall plugin check`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<serde_json::Value>,
 }
 
 /// The `[build]` table: how `landfall plugin build` makes the component of a plugin that is no Rust crate.

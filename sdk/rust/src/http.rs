@@ -70,7 +70,7 @@ impl Request {
         self
     }
 
-    /// How long to wait for the connection, and then for the answer to begin. The host's limit for the whole call
+    /// How long to wait until the answer begins, the connection included. The host's limit for the whole call
     /// holds as well.
     #[must_use]
     pub fn timeout_ms(mut self, timeout_ms: u64) -> Self {
@@ -126,7 +126,8 @@ impl Request {
     }
 
     fn options(&self) -> Option<RequestOptions> {
-        let nanoseconds = self.timeout_ms?.saturating_mul(1_000_000);
+        // WASI has one for the connection and one for what follows it: both together are what was asked for.
+        let nanoseconds = self.timeout_ms?.saturating_mul(1_000_000) / 2;
         let options = RequestOptions::new();
         // A host without such a timeout says so here; its limit for the whole call holds in any case.
         let _ = options.set_connect_timeout(Some(nanoseconds));

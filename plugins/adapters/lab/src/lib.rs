@@ -69,6 +69,13 @@ impl Plugin for Lab {
     const FINDINGS: &'static [(&'static str, &'static str)] = preflight::FINDINGS;
 }
 
+/// Left of a call when the lab has not answered: time to say so, rather than be cut off.
+const MARGIN_MS: u64 = 500;
+
+fn left(call: &Call) -> u64 {
+    call.remaining_ms.saturating_sub(MARGIN_MS)
+}
+
 impl Adapter for Lab {
     /// The site says it itself; one that is gone is taken for a plain one, so that a plan can still be looked at.
     fn get_features(_origin: &str, _direction: Direction) -> Features {
@@ -118,7 +125,7 @@ impl Adapter for Lab {
 
     fn submit(call: &Call, operation: &Operation) -> Result<Progress, Failure> {
         let body = request::submission(call, operation);
-        let progress: LabProgress = Site::configured()?.post("operations", &body, call.remaining_ms)?;
+        let progress: LabProgress = Site::configured()?.post("operations", &body, left(call))?;
         Ok(progress.into())
     }
 
@@ -139,7 +146,7 @@ impl Adapter for Lab {
 
     fn cancel(call: &Call, handle: &str) -> Result<Progress, Failure> {
         let path = format!("tasks/{}/cancel", encode_component(handle));
-        let progress: LabProgress = Site::configured()?.post(&path, &json!({}), call.remaining_ms)?;
+        let progress: LabProgress = Site::configured()?.post(&path, &json!({}), left(call))?;
         Ok(progress.into())
     }
 
