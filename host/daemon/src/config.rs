@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use landfall_recovery::words::Pairs;
-use landfall_runtime::{Grants, Limits};
+use landfall_runtime::{Grants, Limits, Secrets};
 use serde::Deserialize;
 
 /// What the file says.
@@ -24,6 +24,9 @@ pub struct Config {
     /// By name.
     #[serde(default)]
     pub sites: BTreeMap<String, SiteConfig>,
+    /// Where secrets are, by name. No value stands in the file.
+    #[serde(default)]
+    pub secrets: Secrets,
     /// By plugin name; a runbook that is not here has no grants and an empty configuration.
     #[serde(default)]
     pub runbooks: BTreeMap<String, RunbookConfig>,
@@ -113,6 +116,14 @@ pub enum ConfigError {
         /// What it says.
         listen: SocketAddr,
     },
+    /// The table of secrets makes no sense.
+    #[error("the configuration {path} cannot be used: {why}")]
+    Secrets {
+        /// Which.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A grant that makes no sense.
     #[error("the configuration {path} grants something to `{who}` that cannot be: {why}")]
     Grant {
@@ -143,10 +154,13 @@ impl Config {
                 listen: self.listen,
             });
         }
+        if let Err(why) = self.secrets.check() {
+            return Err(ConfigError::Secrets { path, why });
+        }
         let sites = self.sites.iter().map(|(name, site)| (name, &site.grants));
         let runbooks = self.runbooks.iter().map(|(name, runbook)| (name, &runbook.grants));
         for (who, grants) in sites.chain(runbooks) {
-            if let Err(why) = grants.check() {
+            if let Err(why) = grants.check(&self.secrets) {
                 return Err(ConfigError::Grant {
                     path,
                     who: who.clone(),
@@ -180,6 +194,7 @@ impl Config {
         let sites = config.sites.values_mut().map(|site| &mut site.grants);
         let runbooks = config.runbooks.values_mut().map(|runbook| &mut runbook.grants);
         sites.chain(runbooks).for_each(|grants| grants.resolve_paths(base));
+        config.secrets.rebase(base);
         Ok(config)
     }
 }

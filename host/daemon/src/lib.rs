@@ -111,6 +111,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     let mut plugins = RuntimeOptions::new(config.data.join("plugins"));
     plugins.state = Arc::new(Kept::new(store.clone()));
     let runtime = Runtime::new(plugins)?;
+    runtime.set_secrets(config.secrets.clone());
     let fatal = tokio::sync::watch::Sender::new(None);
     let registry = plugins::open(&config, &store, &runtime, &fatal)?;
     registry.refresh().await?;

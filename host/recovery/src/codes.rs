@@ -86,6 +86,7 @@ codes! {
     PLUGIN_GRANT "LF0420" "A capability was not granted", "The plugin imports an interface that the operator's configuration does not grant, or its manifest does not request.", "If it should have it, add the line that the message prints to the daemon's configuration.";
     PLUGIN_WRONG_KIND "LF0421" "A plugin of another kind", "A runbook is named where an adapter is needed, or the like.", "`landfall plugin list` shows the kinds.";
     PLUGIN_LINK "LF0422" "A plugin does not link", "The host could not link it, although it loaded.", "Report it with the log.";
+    SECRET_UNUSABLE "LF0423" "A secret cannot be used", "A request needs a secret whose file is missing, can be read by others, or holds something that its place cannot have; the message says which. Nothing was sent.", "Mend the file or variable that `[secrets]` names (`chmod 600`, owned by the daemon's user); it is read again at the next use. `landfall doctor` reads them all.";
     PLUGIN_FAILURE "LF0430" "A plugin reports a failure", "The plugin itself says why in the message.", "See the message, and the plugin's documentation.";
     PLUGIN_TRAP "LF0431" "A plugin crashed", "The plugin trapped: a panic, or a fault in its code. Its instance was thrown away.", "The log has the plugin's own words. Whether the effect happened is treated as unknown if anything was sent.";
     PLUGIN_CPU "LF0432" "A plugin used too much processor time", "The call used more than its processor budget.", "A loop in the plugin, or a limit that is too low for it (`limits.cpu-ms`).";

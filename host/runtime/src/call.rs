@@ -191,14 +191,13 @@ where
     } = callee;
     let _slot = shared.instances.acquire().await?;
     record.start();
-    let stage = subject.stage.clone();
     let gate = Gate::new(
         Arc::clone(&shared),
         effective,
         Arc::clone(&record),
         deadline,
         limits.body_bytes,
-        stage,
+        Arc::clone(&subject),
     );
     let mut store = Store::new(
         pre.engine(),

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use crate::credential::{Auth, Capture};
 use crate::path::{PathPrefix, RequestPath};
 
 /// `http` or `https`.
@@ -170,16 +171,14 @@ impl Target {
         }
     }
 
+    /// Scheme, host and port.
+    pub(crate) fn origin(&self) -> String {
+        format!("{}://{}:{}", self.scheme.as_str(), self.host.0, self.port)
+    }
+
     /// Method and origin. The path is the plugin's text and stands in the line that would grant it.
     pub(crate) fn what(&self) -> String {
-        let Self {
-            scheme,
-            host,
-            port,
-            method,
-            ..
-        } = self;
-        format!("{method} {}://{}:{port}", scheme.as_str(), host.0)
+        format!("{} {}", self.method, self.origin())
     }
 }
 
@@ -202,10 +201,19 @@ pub struct HttpGrant {
     /// The name may resolve to a private or loopback address.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub private: bool,
+    /// The host adds this to every request; the plugin's own `authorization` is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Secrets that the plugin may place in requests by `{{secret:NAME}}`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secrets: BTreeSet<String>,
+    /// Session tokens that the plugin sees only as `{{captured:NAME}}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capture: Vec<Capture>,
 }
 
 impl HttpGrant {
-    fn at(scheme: Scheme, host: HostName, port: u16) -> Self {
+    pub(crate) fn at(scheme: Scheme, host: HostName, port: u16) -> Self {
         Self {
             scheme,
             host,
@@ -213,7 +221,24 @@ impl HttpGrant {
             methods: Methods::default(),
             path: PathPrefix::default(),
             private: false,
+            auth: None,
+            secrets: BTreeSet::new(),
+            capture: Vec::new(),
         }
+    }
+
+    /// This grant with one more secret.
+    pub(crate) fn with_secret(&self, name: &str) -> Self {
+        let mut wider = self.clone();
+        wider.secrets.insert(name.to_owned());
+        wider
+    }
+
+    /// Every secret that it names, with whether that needs a user.
+    pub(crate) fn named_secrets(&self) -> impl Iterator<Item = (&str, bool)> {
+        let auth = self.auth.as_ref().map(|auth| (auth.name(), auth.needs_user()));
+        auth.into_iter()
+            .chain(self.secrets.iter().map(|name| (name.as_str(), false)))
     }
 
     fn is_at(&self, target: &Target) -> bool {
@@ -245,9 +270,11 @@ impl HttpGrant {
         (self.path.depth(), !self.methods.are_all())
     }
 
-    /// What both grants allow; trust and capture are the other's, which is the current one.
+    /// What both grants allow. A request that they would send with different credentials is in neither; what protects
+    /// the operator (capture, trust) is as it stands now.
     pub(crate) fn and(&self, current: &Self) -> Option<Self> {
-        if (self.scheme, &self.host, self.port) != (current.scheme, &current.host, current.port) {
+        let place = |grant: &Self| (grant.scheme, grant.host.clone(), grant.port, grant.auth.clone());
+        if place(self) != place(current) {
             return None;
         }
         let path = match (self.path.contains(&current.path), current.path.contains(&self.path)) {
@@ -259,6 +286,7 @@ impl HttpGrant {
             methods: self.methods.and(&current.methods)?,
             path: path.clone(),
             private: self.private && current.private,
+            secrets: self.secrets.intersection(&current.secrets).cloned().collect(),
             ..current.clone()
         })
     }
@@ -267,6 +295,10 @@ impl HttpGrant {
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.port == 0 {
             return Err(format!("{self}: there is no port 0"));
+        }
+        let names: BTreeSet<_> = self.capture.iter().map(Capture::name).collect();
+        if names.len() < self.capture.len() {
+            return Err(format!("{self}: two captures have one name"));
         }
         Ok(())
     }

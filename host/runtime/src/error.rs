@@ -197,7 +197,7 @@ impl CallError {
     /// A stable code.
     pub fn code(&self) -> &'static str {
         match &self.fault {
-            Fault::Failure(_) | Fault::Trap { .. } if !self.denials.is_empty() => "LF0437",
+            Fault::Failure(_) | Fault::Trap { .. } if let Some(denial) = self.denials.first() => denial.code(),
             Fault::Failure(_) | Fault::Trap { .. } if self.oversize.is_some() => "LF0446",
             Fault::Failure(failure) => self.refusal(failure).map_or("LF0430", |refusal| refusal.code),
             Fault::Trap { .. } => self.refusals.first().map_or("LF0431", |refusal| refusal.code),

@@ -10,9 +10,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::destination::{HttpGrant, Method, Target};
+use crate::destination::{HttpGrant, HttpPattern, Method, Target};
 use crate::endpoint::{Endpoint, StateGrant};
 use crate::manifest::Requests;
+use crate::secret::Secrets;
 
 /// An interface that must be granted. `log` and `config` carry no authority and are always linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -196,9 +197,21 @@ impl Grants {
         }
     }
 
-    /// What the form of the file cannot say.
-    pub fn check(&self) -> Result<(), String> {
-        self.http.iter().try_for_each(HttpGrant::check)
+    /// What the form of the file cannot say: whether the values make sense, and every secret that is named exists.
+    pub fn check(&self, secrets: &Secrets) -> Result<(), String> {
+        self.http.iter().try_for_each(HttpGrant::check)?;
+        for (name, needs_user) in self.http.iter().flat_map(HttpGrant::named_secrets) {
+            match secrets.has_user(name) {
+                None => return Err(format!("there is no secret `{name}` under [secrets]")),
+                Some(false) if needs_user => {
+                    return Err(format!(
+                        "basic authentication needs a user, and the secret `{name}` has none"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -226,14 +239,24 @@ pub enum Remedy {
     Request(String),
     /// Nobody: such a request is never sent. The text says why.
     Never(String),
+    /// The operator: a secret that is granted cannot be used. The text says why.
+    Secret(String),
 }
 
 impl Denial {
+    /// A stable code.
+    pub(crate) fn code(&self) -> &'static str {
+        match self.remedy {
+            Remedy::Grant(_) | Remedy::Request(_) | Remedy::Never(_) => "LF0437",
+            Remedy::Secret(_) => "LF0423",
+        }
+    }
+
     /// The line to add to the operator's grants, if one would help.
     pub fn grant_line(&self) -> Option<&str> {
         match &self.remedy {
             Remedy::Grant(line) => Some(line),
-            Remedy::Request(_) | Remedy::Never(_) => None,
+            Remedy::Request(_) | Remedy::Never(_) | Remedy::Secret(_) => None,
         }
     }
 }
@@ -253,6 +276,7 @@ impl fmt::Display for Denial {
                 )
             }
             Remedy::Never(why) => write!(f, "{what} is never allowed: {why}"),
+            Remedy::Secret(why) => write!(f, "{what} cannot be used: {why}"),
         }
     }
 }
@@ -356,6 +380,27 @@ impl Effective {
                 remedy: Remedy::Never("a Unix socket has no ports".to_owned()),
             }),
         }
+    }
+
+    /// Whether the plugin may place this secret into the request that this grant allows.
+    pub(crate) fn check_secret(&self, name: &str, grant: &HttpGrant, target: &Target) -> Result<(), Denial> {
+        let denied = |remedy| Denial {
+            what: format!("the secret `{name}` for {}", target.what()),
+            remedy,
+        };
+        let asks = |pattern: &HttpPattern| pattern.matches(target) && pattern.secrets.contain(name);
+        if !self.requests.http.iter().any(asks) {
+            let narrow = target
+                .as_grant()
+                .unwrap_or_else(|| HttpGrant::at(target.scheme, target.host.clone(), target.port));
+            let line = format!("http = [{}]", narrow.with_secret(name));
+            return Err(denied(Remedy::Request(line)));
+        }
+        if !grant.secrets.contains(name) {
+            let line = self.grants.http_line_instead(grant, grant.with_secret(name));
+            return Err(denied(Remedy::Grant(line)));
+        }
+        Ok(())
     }
 }
 
@@ -510,7 +555,7 @@ mod tests {
             assert!(toml::from_str::<Grants>(&grant).is_err(), "{bad}");
         }
         let zero: Grants = toml::from_str(r#"http = [{ scheme = "http", host = "a", port = 0 }]"#).unwrap();
-        assert!(zero.check().is_err());
+        assert!(zero.check(&Secrets::default()).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Handle, Runtime as Threads};
 use tokio::sync::{Semaphore, watch};
 use wasmtime::Engine;
@@ -13,10 +14,11 @@ use crate::cache::CodeCache;
 use crate::content::ContentStore;
 use crate::durable::{MemoryState, Shelves, StateStore};
 use crate::engine::{self, Allocator};
-use crate::host::http::Clients;
+use crate::host::http::{Clients, TokenStore};
 use crate::linker::Linkers;
 use crate::load::LoadError;
 use crate::plugin::Plugin;
+use crate::secret::Secrets;
 
 /// Instances at once: more calls wait. Each holds 6 GiB of address space per memory, which any 64-bit Linux has.
 const INSTANCES: u32 = 128;
@@ -103,6 +105,10 @@ pub(crate) struct Shared {
     pub(crate) store: ContentStore,
     pub(crate) linkers: Linkers,
     pub(crate) clients: Clients,
+    /// Where the operator's secrets are now.
+    pub(crate) secrets: ArcSwap<Secrets>,
+    /// Session tokens that stay with the host.
+    pub(crate) tokens: TokenStore,
     pub(crate) largest_component: u64,
     pub(crate) shelves: Shelves,
     /// What is loaded now, by digest, so that a version that jobs pin is never loaded twice.
@@ -135,6 +141,8 @@ impl Runtime {
             cache: CodeCache::open(&cache, &engine).map_err(directory(cache))?,
             store: ContentStore::open(store.clone()).map_err(directory(store))?,
             linkers: Linkers::new(engine.clone()),
+            secrets: ArcSwap::default(),
+            tokens: TokenStore::default(),
             clients: Clients::new().map_err(RuntimeError::Http)?,
             largest_component,
             shelves: Shelves::new(state),
@@ -152,6 +160,11 @@ impl Runtime {
     /// How instances get their memory on this machine.
     pub fn allocator(&self) -> Allocator {
         self.shared.allocator
+    }
+
+    /// From the next request on, secrets are looked for here.
+    pub fn set_secrets(&self, secrets: Secrets) {
+        self.shared.secrets.store(Arc::new(secrets));
     }
 
     /// Loads the plugin in this directory; see [`LoadError`] for all that can be wrong with it. Dropped: a running

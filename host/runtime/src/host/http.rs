@@ -9,6 +9,11 @@
 
 mod admit;
 mod client;
+mod dress;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod undress;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -20,14 +25,16 @@ use tokio::time::Instant;
 use url::Url;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::destination::HttpGrant;
+use crate::destination::{HttpGrant, Target};
 use crate::grants::{Denial, Effective, Remedy};
 use crate::runtime::Shared;
 use crate::stage::{self, Stage, StageRequest};
-use crate::state::Record;
+use crate::state::{Record, Subject};
 
 use client::CONNECT_TIMEOUT;
 pub(crate) use client::Clients;
+use dress::{Asked, Credentials, Values};
+pub(crate) use tokens::TokenStore;
 
 /// Requests of one call that are under way at once, so that their bodies stay within eight times the limit (128 MiB);
 /// more wait.
@@ -47,7 +54,7 @@ pub(crate) struct Gate {
     /// Bytes, in each direction.
     largest_body: usize,
     under_way: Arc<Semaphore>,
-    stage: Option<Arc<Stage>>,
+    subject: Arc<Subject>,
 }
 
 impl Gate {
@@ -57,7 +64,7 @@ impl Gate {
         record: Arc<Record>,
         deadline: Instant,
         largest_body: usize,
-        stage: Option<Arc<Stage>>,
+        subject: Arc<Subject>,
     ) -> Self {
         Self {
             shared,
@@ -66,7 +73,7 @@ impl Gate {
             deadline,
             largest_body,
             under_way: Arc::new(Semaphore::new(MOST_AT_ONCE)),
-            stage,
+            subject,
         }
     }
 }
@@ -83,7 +90,7 @@ impl WasiHttpHooks for Gate {
         options: Option<RequestOptions>,
         _outcome: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        let (url, grant) = match self.admit(&request) {
+        let (url, target, grant) = match self.admit(&request) {
             Ok(admitted) => admitted,
             Err(error) => {
                 // A guest may write its body after the request is handled. With nobody reading it would see a broken
@@ -93,24 +100,22 @@ impl WasiHttpHooks for Gate {
             }
         };
         let call = Outgoing {
-            client: self.shared.clients.of(&grant),
-            effective: Arc::clone(&self.effective),
-            grant,
+            credentials: Credentials::new(&self.shared, &self.effective, &self.subject, grant, target),
             record: Arc::clone(&self.record),
             deadline: self.deadline,
             largest_body: self.largest_body,
             under_way: Arc::clone(&self.under_way),
-            stage: self.stage.clone(),
+            stage: self.subject.stage.clone(),
         };
         Box::new(call.send(url, request, options.unwrap_or_default()))
     }
 }
 
 impl Gate {
-    fn admit(&self, request: &http::Request<WasiBody>) -> Result<(Url, HttpGrant), Error> {
+    fn admit(&self, request: &http::Request<WasiBody>) -> Result<(Url, Target, HttpGrant), Error> {
         let url = Url::parse(&request.uri().to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
         match admit::admit(&self.effective, request.method().as_str(), &url) {
-            Ok(grant) => Ok((url, grant.clone())),
+            Ok((target, grant)) => Ok((url, target, grant.clone())),
             Err(denial) => Err(refuse(&self.record, denial)),
         }
     }
@@ -124,9 +129,7 @@ fn refuse(record: &Record, denial: Denial) -> Error {
 
 /// One admitted request.
 struct Outgoing {
-    client: reqwest::Client,
-    effective: Arc<Effective>,
-    grant: HttpGrant,
+    credentials: Credentials,
     record: Arc<Record>,
     deadline: Instant,
     largest_body: usize,
@@ -138,9 +141,7 @@ impl Outgoing {
     /// Dropped: the connection is closed, and the request may or may not have had its effect.
     async fn send(self, url: Url, request: http::Request<WasiBody>, options: RequestOptions) -> Result<Sent, Error> {
         let Self {
-            client,
-            effective,
-            grant,
+            credentials,
             record,
             deadline,
             largest_body,
@@ -150,7 +151,12 @@ impl Outgoing {
         let _slot = under_way.acquire().await.map_err(|_| Error::ConnectionLimitReached)?;
         let (mut parts, body) = request.into_parts();
         let body = collect(body, largest_body, &record).await?;
-        admit::clean(&mut parts.headers, &grant).map_err(|denial| refuse(&record, denial))?;
+        let refused = |denial| refuse(&record, denial);
+        admit::clean(&mut parts.headers, &credentials.grant).map_err(refused)?;
+        if let Asked::Lost(name) = credentials.check(&parts.headers, &body).map_err(refused)? {
+            let response = undress::session_lost(&name).map(|body| stream(body, largest_body, record));
+            return Ok((response, Box::new(async { Ok(()) })));
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         let asked = options
             .first_byte_timeout
@@ -171,9 +177,15 @@ impl Outgoing {
             if !matches!(answer, Err(Error::ConnectionRefused)) {
                 record.request_leaves();
             }
-            let response = answer?.map(|body| stream(body, largest_body, record));
+            let response = undress::undress(&credentials, credentials.needles(&Values::default()), answer?).await?;
+            let response = response.map(|body| stream(body, largest_body, record));
             return Ok((response, Box::new(async { Ok(()) })));
         }
+        let values = credentials.read().await.map_err(refused)?;
+        let body = credentials.dress(&values, &mut parts.headers, body).map_err(refused)?;
+        let needles = credentials.needles(&values);
+        drop(values);
+        let client = credentials.shared.clients.of(&credentials.grant);
         let request = client
             .request(parts.method, url.clone())
             .headers(parts.headers)
@@ -181,13 +193,13 @@ impl Outgoing {
             .timeout(left);
         record.request_leaves();
         let response = match tokio::time::timeout(patience, request.send()).await {
-            Ok(Ok(response)) => Ok(http::Response::from(response)),
+            Ok(Ok(response)) => undress::undress(&credentials, needles, response.into()).await,
             Ok(Err(error)) => {
                 tracing::debug!(target: "landfall::plugin", error = &error as &dyn StdError, "request failed");
                 if error.is_connect() {
                     record.request_did_not_leave();
                 }
-                if let Some(denial) = misled(&error, &effective, &grant, &url) {
+                if let Some(denial) = misled(&error, &credentials, &url) {
                     record.deny(denial);
                 }
                 Err(client::translate(&error))
@@ -235,7 +247,8 @@ fn stream(body: reqwest::Body, largest: usize, record: Arc<Record>) -> WasiBody 
 }
 
 /// The name led to an address where this request must not go.
-fn misled(error: &reqwest::Error, effective: &Effective, grant: &HttpGrant, url: &Url) -> Option<Denial> {
+fn misled(error: &reqwest::Error, credentials: &Credentials, url: &Url) -> Option<Denial> {
+    let (effective, grant) = (&credentials.effective, &credentials.grant);
     let refused = client::refused_name(error)?;
     let origin = url.origin().ascii_serialization();
     Some(if refused.private {

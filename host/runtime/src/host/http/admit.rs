@@ -36,7 +36,7 @@ const OVERRIDES: [&str; 5] = [
 ];
 
 /// The grant under which a request may go to this URL.
-pub(super) fn admit<'e>(effective: &'e Effective, method: &str, url: &Url) -> Result<&'e HttpGrant, Denial> {
+pub(super) fn admit<'e>(effective: &'e Effective, method: &str, url: &Url) -> Result<(Target, &'e HttpGrant), Denial> {
     let never = |why: &str| {
         let origin = url.origin().ascii_serialization();
         Denial {
@@ -56,13 +56,28 @@ pub(super) fn admit<'e>(effective: &'e Effective, method: &str, url: &Url) -> Re
     if let Some(why) = literal.and_then(address::refused) {
         return Err(never(why));
     }
-    effective.check_target(&target)
+    if holds_placeholder(url) {
+        return Err(never("a URL carries no credentials: everybody on the way logs it"));
+    }
+    let grant = effective.check_target(&target)?;
+    Ok((target, grant))
+}
+
+/// However it is written.
+fn holds_placeholder(url: &Url) -> bool {
+    let text = percent_encoding::percent_decode(url.as_str().as_bytes()).collect::<Vec<u8>>();
+    ["{{secret:", "{{captured:"]
+        .iter()
+        .any(|start| memchr::memmem::find(&text, start.as_bytes()).is_some())
 }
 
 /// Takes out what is the host's to say. The body's length is set from the body itself.
 pub(super) fn clean(headers: &mut HeaderMap, grant: &HttpGrant) -> Result<(), Denial> {
     for name in OF_THE_CONNECTION {
         headers.remove(name);
+    }
+    if grant.auth.is_some() {
+        headers.remove(header::AUTHORIZATION);
     }
     if grant.is_limited()
         && let Some(name) = OVERRIDES.into_iter().find(|name| headers.contains_key(*name))
@@ -143,6 +158,9 @@ mod tests {
             "http://0xa9fea9fe/",
             "http://[::ffff:a9fe:a9fe]/",
             "https://api.example/v1/..%2fv2",
+            "https://vc.example/?password={{secret:vc01}}",
+            "https://vc.example/%7B%7Bsecret%3Avc01%7D%7D",
+            "https://vc.example/%7b{captured:vc01}}",
         ] {
             let denial = verdict("GET", never).unwrap_err();
             assert!(matches!(denial.remedy, Remedy::Never(_)), "{never}: {denial}");
@@ -157,7 +175,7 @@ mod tests {
     fn a_guest_does_not_say_where_a_request_ends_or_whom_it_is_for() {
         let effective = effective();
         let url = Url::parse("https://vc.example/").unwrap();
-        let grant = admit(&effective, "GET", &url).unwrap();
+        let (_, grant) = admit(&effective, "GET", &url).unwrap();
         let mut headers = HeaderMap::new();
         for name in OF_THE_CONNECTION {
             headers.append(name.clone(), "x".parse().unwrap());
@@ -169,7 +187,7 @@ mod tests {
         headers.append("X-HTTP-Method-Override", "DELETE".parse().unwrap());
         clean(&mut headers, grant).unwrap();
         let limited = Url::parse("https://api.example/v1/x").unwrap();
-        let limited = admit(&effective, "GET", &limited).unwrap();
+        let (_, limited) = admit(&effective, "GET", &limited).unwrap();
         assert!(clean(&mut headers, limited).is_err());
     }
 }
