@@ -20,6 +20,7 @@ mod disaster;
 mod dry_run;
 mod events;
 mod harness;
+mod hostile;
 mod languages;
 mod outage;
 mod pipeline;

@@ -126,6 +126,10 @@ impl Surface {
             .into_iter()
             .filter(|name| !self.has_export(name))
             .collect();
+        if self.exports.is_empty() {
+            // Tools write exports last, so this is what a file looks like that was cut off between two sections.
+            return Err(Unfit::Truncated("it exports nothing at all".to_owned()));
+        }
         if !missing.is_empty() {
             let looks = [Kind::Runbook, Kind::HypervisorAdapter, Kind::RecoveryPointPolicy]
                 .into_iter()

@@ -10,6 +10,7 @@
 mod admit;
 mod client;
 mod dress;
+mod paced;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -211,6 +212,10 @@ impl Outgoing {
             None => response,
         }?;
         let response = response.map(|body| stream(body, largest_body, record));
+        let response = match options.between_bytes_timeout {
+            Some(pause) => response.map(|body| paced::paced(body, pause)),
+            None => response,
+        };
         Ok((response, Box::new(async { Ok(()) })))
     }
 }

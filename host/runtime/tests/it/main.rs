@@ -8,6 +8,7 @@
     reason = "a test ends at the first surprise; clippy knows test functions, not their helpers"
 )]
 
+mod bytes;
 mod compatible;
 mod fixture;
 mod grants;
