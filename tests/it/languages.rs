@@ -42,11 +42,15 @@ impl Project {
     /// One that `landfall plugin new` made. Files that are as they were keep their times, for cargo.
     fn new(language: &str, kind: &str) -> Self {
         let name = format!("new-{language}-{kind}");
-        let project = Self::named(&name);
+        Self::new_in(&name, &name, language, kind)
+    }
+
+    fn new_in(directory: &str, name: &str, language: &str, kind: &str) -> Self {
+        let project = Self::named(directory);
         let fresh = tempfile::tempdir().expect("a temporary directory");
-        let made = fresh.path().join(&name);
+        let made = fresh.path().join(name);
         run(
-            &["plugin", "new", &name, path(&made), "--kind", kind, "--lang", language],
+            &["plugin", "new", name, path(&made), "--kind", kind, "--lang", language],
             0,
         );
         copy_changed(&made, &project.directory);
@@ -90,8 +94,10 @@ fn run(arguments: &[&str], code: i32) -> String {
 #[track_caller]
 fn end(command: &mut Command, code: i32) -> String {
     // The SDK is laid out there; the user's own directory is none of a test's business.
+    // Rust projects share what they are compiled from.
     let command = command
         .env("XDG_DATA_HOME", projects().join("data"))
+        .env("CARGO_TARGET_DIR", projects().join("target"))
         .env("NO_COLOR", "1");
     let said = tempfile::NamedTempFile::new().expect("a place for the output");
     let stream = || Stdio::from(said.reopen().expect("the output can be written"));
@@ -146,7 +152,7 @@ fn a_runbook_does_all_that_runbooks_do(language: &str, entry: &str, source: &str
     project.write(entry, source);
     let manifest = format!(
         "[plugin]\nname = \"{name}\"\nversion = \"0.1.0\"\nkind = \"runbook\"\ncomponent = \"{name}.wasm\"\n\
-         summary = \"In {language}\"\n[requests]\ninterfaces = [\"http\", \"random\"]\n\
+         summary = \"In {language}\"\n[requests]\ninterfaces = [\"clock\", \"http\", \"random\", \"session\", \"state\"]\n\
          http = [{{ scheme = \"http\", host = \"*\", port = \"*\" }}]\n[build]\nentry = \"{entry}\"\n\
          exports = [\"runbook-probe\"]\n"
     );
@@ -156,7 +162,8 @@ fn a_runbook_does_all_that_runbooks_do(language: &str, entry: &str, source: &str
     let mut world = World::start();
     let port = world.lab.port();
     let url = format!("http://127.0.0.1:{port}/hooks/{language}");
-    configure(&mut world, &runbook(&name, &url, "[\"random\"]", &[port, 1]));
+    let interfaces = "[\"clock\", \"random\", \"session\", \"state\"]";
+    configure(&mut world, &runbook(&name, &url, interfaces, &[port, 1]));
     install(&world, &built);
     let shown = world.cli(&["plugin", "show", &name]).code(0);
     assert!(shown.out.contains("Something is odd"), "{shown}");
@@ -164,6 +171,7 @@ fn a_runbook_does_all_that_runbooks_do(language: &str, entry: &str, source: &str
     let things = [
         "speak",
         "again-speak",
+        "remember",
         "wait",
         "needless",
         "refuse",
@@ -201,6 +209,21 @@ fn a_runbook_does_all_that_runbooks_do(language: &str, entry: &str, source: &str
         assert!(log.contains(&line), "`{line}` is not in the log");
     }
     assert!(!log.contains("not shown"));
+
+    let remembered = step("remember")
+        .outputs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    assert_eq!(
+        remembered.collect::<Vec<_>>(),
+        [
+            "clock=true",
+            "keys=[\"a/1\",\"a/2\"]",
+            "session=token",
+            "swapped=[false,true,true]",
+            "value=deux"
+        ]
+    );
 
     assert_eq!(step("wait").outputs["resumed"], "é1");
     assert_eq!(step("needless").status, "skipped");
@@ -324,6 +347,21 @@ fn c06_a_project_in_rust_is_tested_without_a_host() {
     cargo.args(["test", "--lib"]).current_dir(&project.directory);
     let said = end(&mut cargo, 0);
     assert!(said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn a_component_does_not_tell_where_it_was_built() {
+    let component = |directory: &str| {
+        let project = Project::new_in(directory, "twin", "rust", "runbook");
+        fs::read(project.build().join("twin.wasm")).unwrap()
+    };
+    let (one, other) = (component("twins/one"), component("twins/another/place"));
+    assert!(one == other, "two checkouts gave different components");
+    let text = String::from_utf8_lossy(&one).into_owned();
+    assert!(
+        !text.contains("it-projects") && !text.contains(".cargo"),
+        "it names directories of this machine"
+    );
 }
 
 #[test]

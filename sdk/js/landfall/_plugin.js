@@ -26,8 +26,13 @@ export function describe(plugin, { name, version, kind, summary }) {
   return { name, version, kind, summary, configSchema, findings: pairs(findings), ext: [] };
 }
 
-/** An object as the contract has it: text by name. */
-export const pairs = (values) => Object.entries(values ?? {}).map(([name, value]) => [name, String(value)]);
+/** An object as the contract has it, text by name. What is missing is left out; what is no text is JSON. */
+export const pairs = (values) =>
+  Object.entries(values ?? {})
+    .filter(([, value]) => value !== undefined && value !== null)
+    .map(([name, value]) => [name, typeof value === "string" ? value : json(value)]);
+
+const json = (value) => JSON.stringify(value, (_, inner) => (typeof inner === "bigint" ? String(inner) : inner));
 
 /** A `Failure` as the contract has it. */
 export const failure = ({ code, message, retryable, definite, details }) => ({

@@ -12,8 +12,8 @@ const { about, directory, entry, exports, glue, imports, out, requested, sdk, to
 /** Features of the engine beyond the plugin's own world. `http` is `fetch`; what is not requested is left out. */
 const FEATURES = { http: "http", clocks: "clock", random: "random" };
 
-/** SDK modules that need a request, by their name in `import ... from "landfall/NAME"`. */
-const NEEDS = { http: "http", clock: "clock", random: "random" };
+/** SDK modules that need a request of the same name: those of `import ... from "landfall/NAME"`. */
+const NEEDS = ["clock", "guests", "http", "random", "session", "signing", "state", "transport"];
 
 /** The tools' versions are pinned, so their main files stay where they are. */
 const load = async (file) => import(pathToFileURL(join(tools, "node_modules", file)));
@@ -24,7 +24,7 @@ const landfall = {
   setup(build) {
     build.onResolve({ filter: /^landfall(\/|$)/ }, ({ path }) => {
       const name = path.slice("landfall/".length) || "index";
-      if (name in NEEDS && !requested.includes(NEEDS[name])) return { errors: [{ text: missing(NEEDS[name]) }] };
+      if (NEEDS.includes(name) && !requested.includes(name)) return { errors: [{ text: missing(name) }] };
       return { path: join(sdk, `${name}.js`) };
     });
     build.onResolve({ filter: /^(landfall|wasi):/ }, ({ path }) => {

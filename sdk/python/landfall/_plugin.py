@@ -1,6 +1,7 @@
 """What the exports of every kind share: finding the author's class, saying who it is, and turning what is raised into
 the contract's failures."""
 
+import json
 import random
 
 from . import log
@@ -61,14 +62,12 @@ def describe(plugin, about):
 
 
 def pairs(values):
-    """A dict as the contract has it: text by name."""
-    return [(str(name), _text(value)) for name, value in dict(values or {}).items()]
+    """A dict as the contract has it, text by name. What is None is left out; what is neither text nor a number is JSON."""
+    return [(str(name), _text(value)) for name, value in dict(values or {}).items() if value is not None]
 
 
 def _text(value):
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
 def failure(raised):
@@ -87,9 +86,6 @@ def answer(work):
     try:
         _seed()
         return _flushed(work)
-    except Err:
-        # The author raised the contract's own error.
-        raise
     except Failure as raised:
         raise Err(failure(raised)) from None
     except Exception as raised:

@@ -3,6 +3,8 @@
 import importlib
 import importlib.util
 
+from .failure import Failure
+
 
 class _NoHost:
     """Stands for an interface outside of the host, where tests run in plain Python: it fails when it is used."""
@@ -24,3 +26,21 @@ def interface(name, module=None):
         raise ImportError(
             f'plugin.toml does not request `{name}`: add "{name}" to `interfaces` of its [requests]'
         ) from None
+
+
+def called(function, *arguments):
+    """Calls a function of the host; a failure of the contract becomes the SDK's."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        told = getattr(error, "value", None)
+        if not hasattr(told, "definite"):
+            raise
+        raise Failure(
+            told.code, told.message, is_definite=told.definite, retryable=told.retryable, details=dict(told.details)
+        ) from None
+
+
+def as_bytes(value):
+    """Bytes of text, and of bytes; None stays."""
+    return value.encode() if isinstance(value, str) else value

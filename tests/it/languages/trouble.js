@@ -1,8 +1,11 @@
 // What can happen in a runbook, one thing for each value of `do`.
 
 import { Effect, Failure, absent, again, config, log, skip } from "landfall";
+import * as clock from "landfall/clock";
 import * as http from "landfall/http";
 import * as random from "landfall/random";
+import * as session from "landfall/session";
+import * as state from "landfall/state";
 
 const things = {
   speak(call, context) {
@@ -16,6 +19,20 @@ const things = {
       lots: Math.random() !== Math.random(),
       draw: Math.random(),
       key: call.key !== "",
+    };
+  },
+
+  remember() {
+    state.set("a/1", "one");
+    const swapped = [state.swap("a/1", "two", "three"), state.swap("a/1", "one", "deux"), state.swap("a/2", undefined, "x")];
+    session.set("login", "token", 60_000);
+    return {
+      swapped,
+      keys: state.keys("a/"),
+      value: state.getText("a/1"),
+      none: state.get("b"),
+      session: session.getText("login"),
+      clock: clock.nowMs() > 1_700_000_000_000 && clock.monotonicMs() <= clock.monotonicMs(),
     };
   },
 

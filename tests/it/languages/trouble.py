@@ -3,7 +3,7 @@
 import logging
 import random
 
-from landfall import Effect, Failure, Runbook, absent, again, config, http, log, skip
+from landfall import Effect, Failure, Runbook, absent, again, clock, config, http, log, session, skip, state
 from landfall import random as host_random
 
 
@@ -32,6 +32,19 @@ class Trouble(Runbook):
             "lots": lots,
             "draw": random.random(),
             "key": call.key != "",
+        }
+
+    def remember(self, call, context, resume):
+        state.set("a/1", "one")
+        swapped = [state.swap("a/1", "two", "three"), state.swap("a/1", "one", "deux"), state.swap("a/2", None, b"x")]
+        session.set("login", "token", ttl_ms=60_000)
+        return {
+            "swapped": swapped,
+            "keys": state.keys("a/"),
+            "value": state.get_text("a/1"),
+            "none": state.get("b"),
+            "session": session.get_text("login"),
+            "clock": clock.now_ms() > 1_700_000_000_000 and clock.monotonic_ms() <= clock.monotonic_ms(),
         }
 
     def wait(self, call, context, resume):
