@@ -63,6 +63,7 @@ wasmtime::component::bindgen!({
     with: {
         "wasi:io": wasmtime_wasi_io::bindings::wasi::io,
         "landfall:plugin/buffers.buffer": crate::buffer::Buffer,
+        "landfall:plugin/transport.connection": crate::host::transport::Connection,
     },
 });
 "#;

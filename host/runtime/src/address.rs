@@ -104,7 +104,7 @@ impl Resolve for CheckedResolver {
 }
 
 /// One bad answer among good ones refuses all: it is a sign that somebody plays with the name.
-fn check(name: &str, addresses: &[SocketAddr], private: bool) -> Result<(), RefusedName> {
+pub(crate) fn check(name: &str, addresses: &[SocketAddr], private: bool) -> Result<(), RefusedName> {
     // Like a literal address, this name can mean only one thing.
     let local = name == "localhost" || name.ends_with(".localhost");
     for socket in addresses {

@@ -23,6 +23,7 @@ use crate::grants::Effective;
 use crate::health::Health;
 use crate::host::http::Gate;
 use crate::host::log::Flood;
+use crate::host::transport::Connections;
 use crate::limits::{CpuMeter, Limits, Refused};
 use crate::runtime::Shared;
 use crate::state::{GuestState, Record, Subject};
@@ -191,6 +192,12 @@ where
     } = callee;
     let _slot = shared.instances.acquire().await?;
     record.start();
+    let connections = Connections::new(
+        Arc::clone(&effective),
+        Arc::clone(&record),
+        Arc::clone(&shared.pool),
+        shared.guests.handle().clone(),
+    );
     let gate = Gate::new(
         Arc::clone(&shared),
         effective,
@@ -201,7 +208,7 @@ where
     );
     let mut store = Store::new(
         pre.engine(),
-        GuestState::new(subject, Arc::clone(&record), gate, &limits),
+        GuestState::new(subject, Arc::clone(&record), gate, connections, &limits),
     );
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits.pass_bytes);
@@ -222,7 +229,9 @@ where
         instance,
         deadline,
     };
-    body(&mut guest).await
+    let answer = body(&mut guest).await?;
+    guest.store.data_mut().connections.keep();
+    Ok(answer)
 }
 
 /// The limits are asked first: a limit that was hit shows as a trap. What is left is a trap, or a plugin that does not

@@ -63,7 +63,6 @@ impl fmt::Display for HostName {
 }
 
 impl HostName {
-    #[allow(dead_code, reason = "the transport interface uses it")]
     pub(crate) fn as_host(&self) -> &Host<String> {
         &self.0
     }

@@ -72,6 +72,7 @@ impl Interface {
             "landfall:plugin/random" => Some(Self::Random),
             "landfall:plugin/session" => Some(Self::Session),
             "landfall:plugin/state" => Some(Self::State),
+            "landfall:plugin/transport" => Some(Self::Transport),
             "wasi:http/types" | "wasi:http/outgoing-handler" => Some(Self::Http),
             _ => None,
         }
@@ -122,7 +123,6 @@ impl Grants {
     }
 
     /// The `transport` line with one endpoint added or changed.
-    #[allow(dead_code, reason = "the transport interface uses it")]
     pub(crate) fn transport_line_with(&self, name: &str, endpoint: &str) -> String {
         let mut all: BTreeMap<_, _> = self
             .transport
@@ -343,7 +343,6 @@ impl Effective {
 }
 
 impl Effective {
-    #[allow(dead_code, reason = "the transport interface uses it")]
     /// Where a named endpoint leads, and at which port.
     pub(crate) fn endpoint(&self, name: &str, port: Option<u16>) -> Result<(Endpoint, Option<u16>), Denial> {
         let what = format!("the endpoint `{name}`");

@@ -51,9 +51,9 @@ mod content;
 pub mod contract;
 mod credential;
 mod destination;
+mod dial;
 mod digest;
 mod durable;
-#[allow(dead_code, reason = "the transport interface uses it")]
 mod endpoint;
 mod engine;
 mod error;
@@ -78,6 +78,7 @@ mod secret;
 mod session;
 mod stage;
 mod state;
+mod transport;
 mod watch;
 
 pub use adapter::Adapter;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::bindings::landfall::plugin::{buffers, clock, config, log, random, session, state, types};
+use crate::bindings::landfall::plugin::{buffers, clock, config, log, random, session, state, transport, types};
 use crate::grants::Interface;
 use crate::state::GuestState;
 
@@ -50,7 +50,8 @@ fn build(engine: &Engine, interfaces: &BTreeSet<Interface>) -> wasmtime::Result<
             Interface::Random => random::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
             Interface::Session => session::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
             Interface::State => state::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
-            Interface::Guests | Interface::Transport => {}
+            Interface::Transport => transport::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
+            Interface::Guests => {}
         }
     }
     Ok(linker)

@@ -120,7 +120,6 @@ impl Default for Endpoints {
 }
 
 impl Endpoints {
-    #[allow(dead_code, reason = "the transport interface uses it")]
     pub(crate) fn matches(&self, name: &str) -> bool {
         match self {
             Self::Any(Star::Star) => true,

@@ -19,6 +19,7 @@ use crate::linker::Linkers;
 use crate::load::LoadError;
 use crate::plugin::Plugin;
 use crate::secret::Secrets;
+use crate::transport::Pool;
 
 /// Instances at once: more calls wait. Each holds 6 GiB of address space per memory, which any 64-bit Linux has.
 const INSTANCES: u32 = 128;
@@ -111,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: TokenStore,
     pub(crate) largest_component: u64,
     pub(crate) shelves: Shelves,
+    /// Warm connections.
+    pub(crate) pool: Arc<Pool>,
     /// What is loaded now, by digest, so that a version that jobs pin is never loaded twice.
     pub(crate) loaded: Mutex<HashMap<String, Weak<Plugin>>>,
     /// Versions that never run again.
@@ -146,6 +149,7 @@ impl Runtime {
             clients: Clients::new().map_err(RuntimeError::Http)?,
             largest_component,
             shelves: Shelves::new(state),
+            pool: Arc::default(),
             loaded: Mutex::default(),
             revoked: Mutex::default(),
             struck: watch::Sender::new(0),

@@ -13,6 +13,7 @@ use crate::error::{Identity, Refusal};
 use crate::grants::{Denial, Interface};
 use crate::host::http::Gate;
 use crate::host::log::LogBudget;
+use crate::host::transport::Connections;
 use crate::host::wasi;
 use crate::limits::{Limits, MemoryLimiter, Refused};
 use crate::session::Session;
@@ -169,12 +170,19 @@ pub(crate) struct GuestState {
     pub(crate) memory: MemoryLimiter,
     http: WasiHttpCtx,
     gate: Gate,
+    pub(crate) connections: Connections,
     /// Made when a guest first calls WASI: most never do, and it costs more than the rest of a store.
     inert: Option<WasiCtx>,
 }
 
 impl GuestState {
-    pub(crate) fn new(subject: Arc<Subject>, record: Arc<Record>, gate: Gate, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        subject: Arc<Subject>,
+        record: Arc<Record>,
+        gate: Gate,
+        connections: Connections,
+        limits: &Limits,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         Self {
@@ -185,6 +193,7 @@ impl GuestState {
             memory: MemoryLimiter::new(limits),
             http: WasiHttpCtx::new(),
             gate,
+            connections,
             inert: None,
         }
     }

@@ -1,9 +1,9 @@
 //! Write Landfall plugins in Rust: runbooks, hypervisor adapters and recovery-point policies.
 //!
 //! A plugin is a WebAssembly component. It has no operating system below it: whatever it can reach is a module of
-//! this crate ([`http`], [`state`], [`session`], [`clock`], [`random`], [`config`], [`log`], [`buffers`]), and works
-//! only if the plugin's `plugin.toml` asks for it and the operator grants it. A component imports what it uses and nothing else, so a
-//! plugin that never calls [`http`] cannot be given the network by mistake.
+//! this crate ([`http`], [`transport`], [`state`], [`session`], [`clock`], [`random`], [`config`], [`log`],
+//! [`buffers`]), and works only if the plugin's `plugin.toml` asks for it and the operator grants it. A component
+//! imports what it uses and nothing else, so a plugin that never calls [`http`] cannot be given the network by mistake.
 //!
 //! # A runbook from nothing
 //!
@@ -108,6 +108,7 @@ mod policy;
 mod runbook;
 pub mod session;
 pub mod state;
+pub mod transport;
 
 /// What the export macros need. Not an interface for plugins.
 #[doc(hidden)]

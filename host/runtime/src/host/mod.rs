@@ -8,4 +8,5 @@ pub(crate) mod log;
 pub(crate) mod random;
 pub(crate) mod session;
 pub(crate) mod state;
+pub(crate) mod transport;
 pub(crate) mod wasi;

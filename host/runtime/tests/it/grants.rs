@@ -74,7 +74,7 @@ pub(crate) async fn run(runbook: &Runbook) -> Result<Outcome, CallError> {
     runbook.run(call(), context(), None).await
 }
 
-fn call() -> Call {
+pub(crate) fn call() -> Call {
     Call {
         installation: "i".into(),
         epoch: 1,

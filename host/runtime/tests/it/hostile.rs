@@ -249,14 +249,17 @@ fn touching(interface: Interface) -> Fixture {
                 "run",
                 "(call $delete (i32.const 0) (i32.const 0) (i32.const 512)) i32.const 2048",
             ),
-        Interface::Guests | Interface::Transport => panic!("not linked yet"),
+        Interface::Guests => panic!("not linked yet"),
+        Interface::Transport => Fixture::new("runbook")
+            .import("park", "landfall:plugin/transport", "[method]connection.park")
+            .body("run", "(call $park (i32.const 1)) i32.const 2048"),
     }
 }
 
 #[tokio::test]
 async fn x01_hostile_probe_of_every_interface_that_is_not_granted() {
     let place = Place::new();
-    let unlinked = |interface: &Interface| matches!(interface, Interface::Guests | Interface::Transport);
+    let unlinked = |interface: &Interface| matches!(interface, Interface::Guests);
     for interface in Interface::ALL.into_iter().filter(|interface| !unlinked(interface)) {
         let fixture = touching(interface).requests(&format!("interfaces = [\"{interface}\"]"));
         let plugin = fixture.write(&place.directory.path().join(interface.as_str()));

@@ -17,4 +17,5 @@ mod limits;
 mod load;
 mod registry;
 mod state;
+mod transport;
 mod versions;
