@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::call::Callee;
@@ -90,6 +91,7 @@ impl Binding {
             effective: Arc::new(effective),
             health: Arc::clone(&plugin.health),
             limits,
+            share: Arc::new(Semaphore::new(runtime.shared.share)),
             timings: None,
         };
         Ok(Self { plugin, callee })

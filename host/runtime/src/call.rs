@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -51,6 +52,9 @@ pub(crate) struct Callee {
     pub(crate) effective: Arc<Effective>,
     pub(crate) health: Arc<Health>,
     pub(crate) limits: Limits,
+    /// Instances that one site or runbook may have at once: half of all, so that a site that answers nobody leaves room
+    /// for the others.
+    pub(crate) share: Arc<Semaphore>,
     /// Somebody measures.
     pub(crate) timings: Option<UnboundedSender<Timing>>,
 }
@@ -188,8 +192,10 @@ where
         subject,
         effective,
         limits,
+        share,
         ..
     } = callee;
+    let _share = share.acquire().await?;
     let _slot = shared.instances.acquire().await?;
     record.start();
     let connections = Connections::new(

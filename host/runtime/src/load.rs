@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::landfall::plugin as exports;
@@ -300,6 +301,7 @@ async fn describe(
             wall: DESCRIBE_WALL,
             ..Limits::default()
         },
+        share: Arc::new(Semaphore::new(1)),
         timings: None,
         pre,
     };

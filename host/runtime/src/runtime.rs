@@ -100,6 +100,8 @@ pub(crate) struct Shared {
     pub(crate) allocator: Allocator,
     pub(crate) guests: GuestThreads,
     pub(crate) instances: Semaphore,
+    /// How many of them one binding may have.
+    pub(crate) share: usize,
     /// One at a time: compiling takes all cores anyway, and memory for a large component by the gigabyte.
     pub(crate) compiling: Semaphore,
     pub(crate) cache: CodeCache,
@@ -140,6 +142,7 @@ impl Runtime {
             allocator,
             guests: GuestThreads::start(guest_threads).map_err(RuntimeError::Threads)?,
             instances: Semaphore::new(instances as usize),
+            share: (instances as usize / 2).max(1),
             compiling: Semaphore::new(1),
             cache: CodeCache::open(&cache, &engine).map_err(directory(cache))?,
             store: ContentStore::open(store.clone()).map_err(directory(store))?,

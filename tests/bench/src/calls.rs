@@ -25,8 +25,8 @@ const CALLS: usize = 250;
 /// These take longer.
 const EXTISM_CALLS: usize = 50;
 const ECHO: &str = "echo";
-/// Calls under way at once while memory is read.
-const IN_FLIGHT: usize = 100;
+/// Calls under way at once while memory is read; one runbook has half of the 128 instances.
+const IN_FLIGHT: usize = 64;
 
 pub(crate) async fn run() -> Result<()> {
     let directory = tempfile::tempdir()?;

@@ -341,3 +341,26 @@ async fn x01_hostile_forged_handles_of_another_call_are_unknown() {
         other.await.unwrap().unwrap();
     }
 }
+
+#[tokio::test]
+async fn hostile_waiting_in_all_calls_leaves_instances_for_others() {
+    let place = Place::new();
+    let waits = hostile().into_iter().find(|kind| kind.name == "blocking-call").unwrap();
+    let waits = runbook(&place, &waits.fixture, "", Limits::default()).await;
+    let neighbour = runbook(&place, &harmless(), "", Limits::default()).await;
+    // Twice as many as there are instances.
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let waits = waits.clone();
+            tokio::spawn(async move { run(&waits).await })
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(run(&neighbour).await.unwrap(), Outcome::Done(vec![]));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(calls.iter().all(|call| !call.is_finished()));
+    for call in calls {
+        call.abort();
+    }
+}
