@@ -54,12 +54,14 @@ const things = {
   // Granted, and nobody listens.
   nobody: () => ({ status: http.get(config.get("nobody")).status }),
 
-  post(call, context) {
+  async post(call, context) {
     const answer = http.post(config.get("url"), {
       headers: { "Idempotency-Key": call.key },
       json: { job: call.job, step: call.step, action: context.action },
       timeoutMs: 5_000,
     });
+    const fetched = await fetch(config.get("url"));
+    if (fetched.status !== 200) throw new Error(`fetch got ${fetched.status}`);
     const told = { status: answer.status, type: answer.headers["content-type"] };
     try {
       answer.json();
