@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::harness::cli::{Ended, start};
+use crate::harness::documents::{Inventory, plan};
+use crate::harness::eventually;
 use crate::harness::process::{path, plugins};
+use crate::harness::world::{World, copy_plugin};
 
 /// The plugins that ship, with the directories of their sources.
 const SHIPPED: [(&str, &str); 4] = [
@@ -130,9 +133,9 @@ fn c07_an_adapter_whose_site_does_not_keep_what_it_declares_is_found_out() {
     let more = "[[prepare]]\nmethod = \"PATCH\"\nurl = \"{url}/control/sites/b\"\njson = { dedupe = false }\n";
     let ended = check_lab(directory.path(), more).code(3);
     let report: Value = ended.json();
-    let create = verdict(&report, "create-machine");
-    assert_eq!(create["verdict"], "failed", "{ended}");
-    let notes = create["notes"].to_string();
+    let prepare = verdict(&report, "prepare-replica");
+    assert_eq!(prepare["verdict"], "failed", "{ended}");
+    let notes = prepare["notes"].to_string();
     assert!(notes.contains("keyed") && notes.contains("traffic:"), "{notes}");
 
     // An effect fails after it happened.
@@ -145,6 +148,77 @@ fn c07_an_adapter_whose_site_does_not_keep_what_it_declares_is_found_out() {
         "{report}"
     );
     assert_eq!(verdict(&report, "start")["verdict"], "skipped");
+}
+
+/// A copy of the `wait` runbook with its cases, outside of the world's plugin directory, as somebody's work.
+fn work(world: &World) -> PathBuf {
+    let work = world.path("work");
+    copy_plugin(&plugins().join("wait"), &work);
+    fs::create_dir_all(work.join("tests")).unwrap();
+    for case in ["waits.toml", "pause.toml"] {
+        fs::copy(
+            sources().join("runbooks/wait/tests").join(case),
+            work.join("tests").join(case),
+        )
+        .unwrap();
+    }
+    change(&work, "A first change");
+    work
+}
+
+/// Another summary is another version: the digest covers the manifest.
+fn change(work: &Path, summary: &str) {
+    let manifest = work.join("plugin.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let lines = text.lines().map(|line| {
+        if line.starts_with("summary") {
+            format!("summary = \"{summary}\"")
+        } else {
+            line.to_owned()
+        }
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    fs::write(&manifest, text).unwrap();
+}
+
+#[test]
+fn dev_tests_installs_and_drills_and_installs_nothing_that_fails() {
+    let hook = "name: pause, runbook: wait, before: [all], with: { duration: 10ms }";
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[hook]));
+    let work = work(&world);
+    let before = world.plugin("wait").digest;
+    let round = ["plugin", "dev", "work", "--into", "plugins", "--drill", "hr", "--once"];
+    let ended = world.cli(&round).code(0);
+    assert!(ended.out.contains("2 passed, 0 failed"), "{ended}");
+    let served = world.plugin("wait").digest;
+    assert_ne!(before, served, "{ended}");
+    let doubled = world.cli(&["job", "list", "-o", "json"]).out;
+    assert!(doubled.contains("cleanup"), "{doubled}");
+
+    change(&work, "A second change");
+    fs::write(
+        work.join("tests/waits.toml"),
+        "params = { duration = \"1s\" }\n[expect]\ncalls = 7\n",
+    )
+    .unwrap();
+    let ended = world.cli(&round).code(3);
+    assert!(ended.out.contains("calls: expected 7, got 2"), "{ended}");
+    assert_eq!(world.plugin("wait").digest, served);
+}
+
+#[test]
+fn dev_goes_on_with_every_change() {
+    let world = World::start();
+    let work = work(&world);
+    let running = world.begin(&["plugin", "dev", "work", "--into", "plugins"]);
+    eventually("the first round is over", || {
+        running.err().contains("Waiting for a change").then_some(())
+    });
+    let first = world.plugin("wait").digest;
+    change(&work, "A second change");
+    eventually("the daemon serves the change", || {
+        (world.plugin("wait").digest != first).then_some(())
+    });
 }
 
 #[test]

@@ -31,4 +31,5 @@ mod protection;
 mod rehearsal;
 mod replay;
 mod security;
+mod tutorials;
 mod versions;

@@ -92,6 +92,14 @@ pub(crate) enum Failure {
     /// A plugin cannot be begun.
     #[error(transparent)]
     New(#[from] NewError),
+    /// The daemon does not serve what was put into its plugin directory.
+    #[error("the daemon does not serve this version of `{plugin}`: {why}")]
+    NotServed {
+        /// The plugin.
+        plugin: String,
+        /// What the daemon says.
+        why: String,
+    },
     /// An adapter cannot be tried.
     #[error(transparent)]
     Scratch(#[from] landfall_harness::ScratchError),
@@ -120,6 +128,7 @@ impl Failure {
             Self::Case(error) => Some(error.code()),
             Self::NoCases { .. } => Some(codes::NO_CASES),
             Self::Scratch(_) => Some(codes::SCRATCH_SITE),
+            Self::NotServed { .. } => Some(codes::NOT_SERVED),
             Self::Harness(error) => Some(error.code()),
             Self::Build(error) => error.code(),
             Self::New(_) => Some(codes::PLUGIN_NEW),
@@ -146,6 +155,7 @@ impl Failure {
             | Self::NoCases { .. }
             | Self::Harness(_)
             | Self::Scratch(_)
+            | Self::NotServed { .. }
             | Self::Lab(_)
             | Self::Daemon(_) => Exit::Refused,
             // A reader that has seen enough is no error.

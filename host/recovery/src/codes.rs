@@ -133,6 +133,7 @@ codes! {
     CASE_INVALID "LF0486" "A test case is not valid", "It is no TOML (or JSON), has an unknown key, or a value that does not fit; the message has the line.", "Compare it with the schema: `landfall plugin test --schema`.";
     NO_CASES "LF0487" "A plugin has no test cases", "There is no `tests/*.toml` beside `plugin.toml`, or none whose name holds the text of `--filter`.", "Write one: docs/plugins.md has an example of ten lines.";
     SCRATCH_SITE "LF0488" "A scratch site cannot be had", "`[scratch]` of `plugin.toml`, or the file of `--scratch`, is not valid, or its site does not start.", "sdk/CONFORMANCE.md explains every key; run its `command` by hand to see why it ends.";
+    NOT_SERVED "LF0489" "The daemon does not serve what was installed", "A plugin was put into the directory of `--into`, and the daemon refuses it, waits for grants, or watches another directory; the message has its words.", "`landfall plugin list` shows what serves and why others do not; `--into` is the `plugins` of the daemon's configuration.";
     PLUGIN_CONTRACT_RANGE "LF0490" "A plugin for another version of the contract", "The component was built for a version of `landfall:plugin` that this host does not support: too old, or too new. The message has both.", "Build the plugin with an SDK of the range that the message prints, or update the host.";
 
     UNREACHABLE "LF0501" "The daemon does not answer", "Nothing listens at the address, or something else does.", "Start it with `landfall daemon run`, or give `--server` and `--token-file`.";

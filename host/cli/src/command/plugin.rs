@@ -1,6 +1,7 @@
 //! `landfall plugin`: for those who write plugins and those who install them.
 
 mod check;
+mod dev;
 mod test;
 mod versions;
 
@@ -50,6 +51,8 @@ pub(super) enum Command {
     },
     /// Check what the host relies on in every plugin of its kind: the conformance suite
     Check(check::Check),
+    /// Build, test and install a plugin whenever its source changes, and drill a plan with it
+    Dev(dev::Dev),
     /// Run a plugin's test cases, with scripted answers, clock and random, in the daemon's own runtime
     Test(test::Test),
 }
@@ -79,6 +82,7 @@ impl Command {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         match self {
             Self::Check(check) => return check.run(context).await,
+            Self::Dev(dev) => return dev.run(context).await,
             Self::Test(test) => return test.run(context).await,
             Self::List => {
                 let plugins: Vec<PluginView> = context.client()?.get(&["plugins"]).await?;
