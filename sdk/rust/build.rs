@@ -21,6 +21,7 @@ world everything {
     include landfall:plugin/recovery-point-policy@VERSION;
     export landfall:plugin/runbook-probe@VERSION;
     export landfall:plugin/runbook-undo@VERSION;
+    export landfall:plugin/guest-exec@VERSION;
 }
 world runbook { include landfall:plugin/runbook@VERSION; }
 world runbook-probe {
@@ -37,16 +38,21 @@ world runbook-probe-undo {
     export landfall:plugin/runbook-undo@VERSION;
 }
 world adapter { include landfall:plugin/hypervisor-adapter@VERSION; }
+world adapter-guest-exec {
+    include landfall:plugin/hypervisor-adapter@VERSION;
+    export landfall:plugin/guest-exec@VERSION;
+}
 world policy { include landfall:plugin/recovery-point-policy@VERSION; }
 ";
 
 /// Worlds that a plugin can be linked for: the file name of each section.
-const SECTIONS: [&str; 6] = [
+const SECTIONS: [&str; 7] = [
     "runbook",
     "runbook-probe",
     "runbook-undo",
     "runbook-probe-undo",
     "adapter",
+    "adapter-guest-exec",
     "policy",
 ];
 
@@ -72,12 +78,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Interfaces that plugins export, each with the macro that `generate!` makes for it.
-const EXPORTS: [&str; 6] = [
+const EXPORTS: [&str; 7] = [
     "plugin",
     "runbook-run",
     "runbook-probe",
     "runbook-undo",
     "adapter",
+    "guest-exec",
     "policy",
 ];
 

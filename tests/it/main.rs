@@ -19,6 +19,7 @@ mod crash;
 mod disaster;
 mod dry_run;
 mod events;
+mod guests;
 mod harness;
 mod hostile;
 mod languages;

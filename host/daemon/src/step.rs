@@ -4,6 +4,7 @@
 mod action;
 mod arguments;
 mod data;
+mod guests;
 mod operation;
 mod read;
 

@@ -1,6 +1,7 @@
 //! What an operation does to a site: a pure decision from state and request to changes, outputs and words for the
 //! ledger, or a refusal. Whether and when it happens (faults, latencies, keys) is decided elsewhere.
 
+mod exec;
 mod source;
 mod target;
 
@@ -90,6 +91,7 @@ pub(crate) fn evaluate(context: &Context, operation: &Operation) -> Result<Effec
         Operation::ChangePoint(change) => context.change_point(change),
         Operation::DeleteMachine(machine) => context.delete_machine(&machine.machine),
         Operation::Fence(machine) => context.fence(&machine.machine),
+        Operation::Custom(custom) if custom.name == exec::EXEC => context.exec(custom),
         Operation::Custom(custom) => Err(Failure::refused(
             "unsupported",
             format!("the lab has no operation `{}`", custom.name),

@@ -302,6 +302,7 @@ impl Operation {
             Self::Start(machine) | Self::DeleteMachine(machine) | Self::Fence(machine) => Some(&machine.machine),
             Self::BootPrepare(prepare) => Some(&prepare.machine),
             Self::ChangePoint(change) => Some(&change.machine),
+            Self::Custom(custom) => custom.arguments.get("machine").map(String::as_str),
             _ => None,
         }
     }

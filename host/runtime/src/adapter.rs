@@ -1,17 +1,20 @@
 //! A hypervisor adapter as typed calls, one per function of the contract, each in an instance of its own.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use wasmtime::component::Resource;
 
 use crate::binding::Binding;
 use crate::bindings::exports::landfall::plugin::adapter::{Guest as Exports, GuestIndices};
+use crate::bindings::exports::landfall::plugin::guest_exec;
 use crate::buffer::Buffer;
 use crate::call::{Answer, Guest};
 use crate::contract::adapter::{
     Extent, ExtentPage, Features, IsolationAnswer, ItemFacts, MachinePage, Network, Operation, OwnedPage, PowerAnswer,
     PreflightAnswer, SiteFacts,
 };
-use crate::contract::types::{Call, Direction, Finding, ProbeAnswer, Progress, RecoveryPoint};
+use crate::contract::types::{Call, Direction, Finding, GuestCommand, GuestExit, ProbeAnswer, Progress, RecoveryPoint};
 use crate::error::{BindError, CallError};
 use crate::manifest::Kind;
 
@@ -19,7 +22,8 @@ use crate::manifest::Kind;
 #[derive(Clone)]
 pub struct Adapter {
     binding: Binding,
-    exports: GuestIndices,
+    exports: Arc<GuestIndices>,
+    programs: Option<guest_exec::GuestIndices>,
 }
 
 impl Adapter {
@@ -27,7 +31,17 @@ impl Adapter {
     pub fn new(binding: Binding) -> Result<Self, BindError> {
         binding.expect_kind(Kind::HypervisorAdapter)?;
         let exports = GuestIndices::new(&binding.callee.pre).map_err(|error| binding.link_error(error))?;
-        Ok(Self { binding, exports })
+        let programs = binding
+            .plugin
+            .has_guest_exec()
+            .then(|| guest_exec::GuestIndices::new(&binding.callee.pre))
+            .transpose();
+        let programs = programs.map_err(|error| binding.link_error(error))?;
+        Ok(Self {
+            binding,
+            exports: Arc::new(exports),
+            programs,
+        })
     }
 
     /// What it was made from.
@@ -40,7 +54,7 @@ impl Adapter {
     pub fn with_limits(&self, limits: crate::Limits) -> Self {
         Self {
             binding: self.binding.with_limits(limits),
-            exports: self.exports.clone(),
+            ..self.clone()
         }
     }
 
@@ -225,6 +239,28 @@ impl Adapter {
             Box::pin(async move { exports.call_list_points(&mut guest.store, &replica).await })
         })
         .await
+    }
+
+    /// Runs a program inside a machine, on behalf of a runbook's call. None if the adapter cannot.
+    pub async fn exec(
+        &self,
+        mut call: Call,
+        machine: String,
+        command: GuestCommand,
+    ) -> Result<Option<GuestExit>, CallError> {
+        let Some(exports) = self.programs.clone() else {
+            return Ok(None);
+        };
+        let mut callee = self.binding.callee.clone();
+        callee.nested = true;
+        let answer = callee.call("exec", move |guest| {
+            Box::pin(async move {
+                let exports = exports.load(&mut guest.store, &guest.instance)?;
+                guest.stamp(&mut call);
+                exports.call_exec(&mut guest.store, &call, &machine, &command).await
+            })
+        });
+        answer.await.map(Some)
     }
 
     /// One page of what carries this installation's stamp.

@@ -93,6 +93,8 @@ impl Binding {
             limits,
             share: Arc::new(Semaphore::new(runtime.shared.share)),
             timings: None,
+            programs: None,
+            nested: false,
         };
         Ok(Self { plugin, callee })
     }

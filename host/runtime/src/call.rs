@@ -21,6 +21,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBackt
 use crate::contract::types::{Call, Failure};
 use crate::error::{CallError, Fault};
 use crate::grants::Effective;
+use crate::guests::GuestPrograms;
 use crate::health::Health;
 use crate::host::http::Gate;
 use crate::host::log::Flood;
@@ -57,6 +58,10 @@ pub(crate) struct Callee {
     pub(crate) share: Arc<Semaphore>,
     /// Somebody measures.
     pub(crate) timings: Option<UnboundedSender<Timing>>,
+    /// Runs programs in the machines of the call, for runbooks.
+    pub(crate) programs: Option<Arc<dyn GuestPrograms>>,
+    /// It is called on behalf of another call, which holds an instance while it waits.
+    pub(crate) nested: bool,
 }
 
 /// Where the time of one call went, for benchmarks.
@@ -193,10 +198,13 @@ where
         effective,
         limits,
         share,
+        programs,
+        nested,
         ..
     } = callee;
     let _share = share.acquire().await?;
-    let _slot = shared.instances.acquire().await?;
+    let slots = if nested { &shared.nested } else { &shared.instances };
+    let _slot = slots.acquire().await?;
     record.start();
     let connections = Connections::new(
         Arc::clone(&effective),
@@ -214,7 +222,15 @@ where
     );
     let mut store = Store::new(
         pre.engine(),
-        GuestState::new(subject, Arc::clone(&record), gate, connections, &limits),
+        GuestState::new(
+            subject,
+            Arc::clone(&record),
+            gate,
+            connections,
+            programs,
+            deadline,
+            &limits,
+        ),
     );
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(limits.pass_bytes);
@@ -286,7 +302,7 @@ fn classify(error: &wasmtime::Error, meter: &CpuMeter, record: &Record, limits: 
         return Fault::Trap {
             message: trap.to_string(),
             backtrace: backtrace(error),
-            last_words: record.last_error_line(),
+            last_words: record.last_words(),
         };
     }
     if record.was_entered() && !error.is::<OtherTypes>() {

@@ -4,8 +4,8 @@
 /// Words that more than one interface uses.
 pub mod types {
     pub use crate::bindings::landfall::plugin::types::{
-        Call, Consistency, Direction, EffectClass, ExtraStep, FailoverKind, Failure, Finding, OperationFacts, Pairs,
-        ProbeAnswer, Progress, RecoveryPoint, Running,
+        Call, Consistency, Direction, EffectClass, ExtraStep, FailoverKind, Failure, Finding, GuestCommand, GuestExit,
+        OperationFacts, Pairs, ProbeAnswer, Progress, RecoveryPoint, Running,
     };
 }
 
@@ -17,6 +17,11 @@ pub mod adapter {
         OwnedPage, Power, PowerAnswer, PreflightAnswer, PrepareReplica, ReceiveComplete, Release, ReplicaRef, Shutdown,
         SiteFacts, Snapshot, SnapshotMember,
     };
+}
+
+/// Programs inside machines.
+pub mod guests {
+    pub use crate::bindings::landfall::plugin::guests::Side;
 }
 
 /// Recovery-point policies.

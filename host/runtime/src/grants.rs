@@ -69,6 +69,7 @@ impl Interface {
         match name {
             "landfall:plugin/buffers" => Some(Self::Buffers),
             "landfall:plugin/clock" => Some(Self::Clock),
+            "landfall:plugin/guests" => Some(Self::Guests),
             "landfall:plugin/random" => Some(Self::Random),
             "landfall:plugin/session" => Some(Self::Session),
             "landfall:plugin/state" => Some(Self::State),

@@ -32,8 +32,8 @@
 //! # WASI
 //!
 //! Clocks, random, environment, standard streams, files and sockets of WASI 0.2 are linked for every plugin, because
-//! Python and JavaScript guests import them. They do nothing, and the clocks stand still and random is fixed unless
-//! `clock` and `random` are granted. `wasi:http` is the one that works, where it is granted.
+//! Python and JavaScript guests import them. They do nothing, except that what is printed is a line of the log; the
+//! clocks stand still and random is fixed unless `clock` and `random` are granted. `wasi:http` is the one that works, where it is granted.
 //!
 //! # Codes
 //!
@@ -59,6 +59,7 @@ mod engine;
 mod error;
 mod files;
 mod grants;
+mod guests;
 mod health;
 mod host;
 mod inspect;
@@ -93,6 +94,7 @@ pub use endpoint::{Address, Endpoint, StateGrant, Tls};
 pub use engine::{Allocator, pooled_config};
 pub use error::{BindError, CallError, Fault, Identity, Refusal};
 pub use grants::{Denial, Grants, Interface, Remedy};
+pub use guests::{GuestFault, GuestPrograms};
 pub use limits::Limits;
 pub use load::LoadError;
 pub use manifest::{About, Build, Endpoints, Kind, Manifest, Requests};

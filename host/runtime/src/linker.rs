@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::bindings::landfall::plugin::{buffers, clock, config, log, random, session, state, transport, types};
+use crate::bindings::landfall::plugin::{
+    buffers, clock, config, guests, log, random, session, state, transport, types,
+};
 use crate::grants::Interface;
 use crate::state::GuestState;
 
@@ -51,7 +53,7 @@ fn build(engine: &Engine, interfaces: &BTreeSet<Interface>) -> wasmtime::Result<
             Interface::Session => session::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
             Interface::State => state::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
             Interface::Transport => transport::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
-            Interface::Guests => {}
+            Interface::Guests => guests::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
         }
     }
     Ok(linker)

@@ -303,6 +303,8 @@ async fn describe(
         },
         share: Arc::new(Semaphore::new(1)),
         timings: None,
+        programs: None,
+        nested: false,
         pre,
     };
     let pre = callee.pre.clone();

@@ -110,6 +110,11 @@ impl Plugin {
         self.surface.needs()
     }
 
+    /// An adapter that runs programs inside machines.
+    pub fn has_guest_exec(&self) -> bool {
+        self.surface.has_export("landfall:plugin/guest-exec")
+    }
+
     /// A runbook that can say whether its effect happened.
     pub fn has_probe(&self) -> bool {
         self.surface.has_export("landfall:plugin/runbook-probe")

@@ -1,5 +1,7 @@
 //! A runbook as typed calls.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
 use crate::binding::Binding;
@@ -8,6 +10,7 @@ use crate::call::{Answer, Guest};
 use crate::contract::runbook::{Context, Outcome};
 use crate::contract::types::{Call, OperationFacts, ProbeAnswer};
 use crate::error::{BindError, CallError};
+use crate::guests::GuestPrograms;
 use crate::manifest::Kind;
 
 /// A runbook, bound under its name in the plan.
@@ -48,6 +51,14 @@ impl Runbook {
     /// What it was made from.
     pub fn binding(&self) -> &Binding {
         &self.binding
+    }
+
+    /// The same runbook for one call, whose machines it may run programs in.
+    #[must_use]
+    pub fn with_programs(&self, programs: Arc<dyn GuestPrograms>) -> Self {
+        let mut other = self.clone();
+        other.binding.callee.programs = Some(programs);
+        other
     }
 
     /// The same runbook under other limits.

@@ -24,6 +24,9 @@ use crate::transport::Pool;
 /// Instances at once: more calls wait. Each holds 6 GiB of address space per memory, which any 64-bit Linux has.
 const INSTANCES: u32 = 128;
 
+/// For so many instances there is one more, for calls that are made on behalf of others.
+const NESTED_SHARE: u32 = 16;
+
 /// The largest component: a Python one with its interpreter has 18 to 40 MiB.
 const LARGEST_COMPONENT: u64 = 64 << 20;
 
@@ -102,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) instances: Semaphore,
     /// How many of them one binding may have.
     pub(crate) share: usize,
+    /// For calls that another call waits for: it cannot wait for those that wait for it.
+    pub(crate) nested: Semaphore,
     /// One at a time: compiling takes all cores anyway, and memory for a large component by the gigabyte.
     pub(crate) compiling: Semaphore,
     pub(crate) cache: CodeCache,
@@ -134,15 +139,17 @@ impl Runtime {
             largest_component,
             state,
         } = options;
-        let (engine, allocator) = engine::build(instances).map_err(RuntimeError::Engine)?;
+        let nested = (instances / NESTED_SHARE).max(1);
+        let (engine, allocator) = engine::build(instances.saturating_add(nested)).map_err(RuntimeError::Engine)?;
         engine::start_ticking(&engine).map_err(RuntimeError::Threads)?;
         let directory = |path: PathBuf| move |source| RuntimeError::Directory { path, source };
         let (cache, store) = (state_dir.join("cache"), state_dir.join("plugins-store"));
         let shared = Shared {
             allocator,
             guests: GuestThreads::start(guest_threads).map_err(RuntimeError::Threads)?,
-            instances: Semaphore::new(instances as usize),
             share: (instances as usize / 2).max(1),
+            instances: Semaphore::new(instances as usize),
+            nested: Semaphore::new(nested as usize),
             compiling: Semaphore::new(1),
             cache: CodeCache::open(&cache, &engine).map_err(directory(cache))?,
             store: ContentStore::open(store.clone()).map_err(directory(store))?,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -11,8 +12,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::durable::Shelf;
 use crate::error::{Identity, Refusal};
 use crate::grants::{Denial, Interface};
+use crate::guests::GuestPrograms;
 use crate::host::http::Gate;
-use crate::host::log::LogBudget;
+use crate::host::log::Lines;
 use crate::host::transport::Connections;
 use crate::host::wasi;
 use crate::limits::{Limits, MemoryLimiter, Refused};
@@ -64,6 +66,7 @@ pub(crate) struct Record {
     denials: Mutex<Vec<Denial>>,
     refusals: Mutex<Vec<Refusal>>,
     last_error_line: Mutex<Option<String>>,
+    last_stderr_line: Mutex<Option<String>>,
     lines_dropped: AtomicU32,
 }
 
@@ -142,8 +145,14 @@ impl Record {
         *lock(&self.last_error_line) = Some(line);
     }
 
-    pub(crate) fn last_error_line(&self) -> Option<String> {
-        lock(&self.last_error_line).clone()
+    pub(crate) fn note_stderr_line(&self, line: String) {
+        *lock(&self.last_stderr_line) = Some(line);
+    }
+
+    /// The last error that it logged, else what it said last on its standard error.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let logged = lock(&self.last_error_line).clone();
+        logged.or_else(|| lock(&self.last_stderr_line).clone())
     }
 
     /// How many were dropped until now.
@@ -166,11 +175,14 @@ pub(crate) struct GuestState {
     pub(crate) table: ResourceTable,
     pub(crate) subject: Arc<Subject>,
     pub(crate) record: Arc<Record>,
-    pub(crate) log: LogBudget,
+    pub(crate) log: Arc<Lines>,
     pub(crate) memory: MemoryLimiter,
     http: WasiHttpCtx,
     gate: Gate,
     pub(crate) connections: Connections,
+    /// Runs programs in the machines of this call.
+    pub(crate) programs: Option<Arc<dyn GuestPrograms>>,
+    pub(crate) deadline: Instant,
     /// Made when a guest first calls WASI: most never do, and it costs more than the rest of a store.
     inert: Option<WasiCtx>,
 }
@@ -181,19 +193,24 @@ impl GuestState {
         record: Arc<Record>,
         gate: Gate,
         connections: Connections,
+        programs: Option<Arc<dyn GuestPrograms>>,
+        deadline: Instant,
         limits: &Limits,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
+        let log = Arc::new(Lines::new(Arc::clone(&subject), Arc::clone(&record), limits));
         Self {
             table,
             subject,
             record,
-            log: LogBudget::new(limits),
+            log,
             memory: MemoryLimiter::new(limits),
             http: WasiHttpCtx::new(),
             gate,
             connections,
+            programs,
+            deadline,
             inert: None,
         }
     }
@@ -214,7 +231,7 @@ impl Drop for GuestState {
 
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let ctx = self.inert.get_or_insert_with(|| wasi::inert(&self.subject));
+        let ctx = self.inert.get_or_insert_with(|| wasi::inert(&self.subject, &self.log));
         WasiCtxView {
             ctx,
             table: &mut self.table,

@@ -4,9 +4,10 @@ use crate::bindings::exports::landfall::plugin::adapter::{
     Extent, ExtentPage, Features, Guest, IsolationAnswer, ItemFacts, MachinePage, Network, Operation, OwnedPage,
     PowerAnswer, PreflightAnswer, SiteFacts,
 };
+use crate::bindings::exports::landfall::plugin::guest_exec;
 use crate::buffers::Buffer;
 use crate::log::log_panics;
-use crate::{Call, Direction, Failure, Finding, Plugin, ProbeAnswer, Progress, RecoveryPoint};
+use crate::{Call, Direction, Failure, Finding, GuestCommand, GuestExit, Plugin, ProbeAnswer, Progress, RecoveryPoint};
 
 /// Every record of the contract's `adapter` interface.
 pub mod adapter_types {
@@ -162,11 +163,38 @@ impl<A: Adapter> Guest for A {
     }
 }
 
-/// Makes the crate a hypervisor-adapter plugin. Once in a crate, at the top level.
+/// Optional: runs programs inside machines, for runbooks that were granted `guests`. Export it with
+/// `export_adapter!(Type, guest_exec)`.
+pub trait GuestExec: Adapter {
+    /// Waits for the program's end. The same `call.key` means the same run: an adapter that can tell gives its exit
+    /// again.
+    fn exec(call: &Call, machine: &str, command: &GuestCommand) -> Result<GuestExit, Failure>;
+}
+
+impl<A: GuestExec> guest_exec::Guest for A {
+    fn exec(call: Call, machine: String, command: GuestCommand) -> Result<GuestExit, Failure> {
+        log_panics();
+        <A as GuestExec>::exec(&call, &machine, &command)
+    }
+}
+
+/// Makes the crate a hypervisor-adapter plugin: `export_adapter!(MyType)`, followed by `guest_exec` for the optional
+/// export. Once in a crate, at the top level.
 #[macro_export]
 macro_rules! export_adapter {
     ($plugin:ident) => {
-        $crate::__export_plugin!($plugin, "hypervisor-adapter", ADAPTER);
+        $crate::export_adapter!(@adapter $plugin, ADAPTER);
+    };
+    ($plugin:ident, guest_exec) => {
+        $crate::export_adapter!(@adapter $plugin, ADAPTER_GUEST_EXEC);
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::bindings::exports::landfall::plugin::guest_exec as interface;
+            $crate::bindings::cabi_guest_exec!($plugin with_types_in interface);
+        };
+    };
+    (@adapter $plugin:ident, $section:ident) => {
+        $crate::__export_plugin!($plugin, "hypervisor-adapter", $section);
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use $crate::bindings::exports::landfall::plugin::adapter as interface;

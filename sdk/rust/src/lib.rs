@@ -1,7 +1,7 @@
 //! Write Landfall plugins in Rust: runbooks, hypervisor adapters and recovery-point policies.
 //!
 //! A plugin is a WebAssembly component. It has no operating system below it: whatever it can reach is a module of
-//! this crate ([`http`], [`transport`], [`state`], [`session`], [`clock`], [`random`], [`config`], [`log`],
+//! this crate ([`http`], [`transport`], [`state`], [`session`], [`guests`], [`clock`], [`random`], [`config`], [`log`],
 //! [`buffers`]), and works only if the plugin's `plugin.toml` asks for it and the operator grants it. A component
 //! imports what it uses and nothing else, so a plugin that never calls [`http`] cannot be given the network by mistake.
 //!
@@ -101,6 +101,7 @@
 mod adapter;
 mod duration;
 mod failure;
+pub mod guests;
 pub mod http;
 pub mod log;
 mod plugin;
@@ -132,17 +133,18 @@ pub mod sections {
     pub const RUNBOOK_UNDO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runbook-undo"));
     pub const RUNBOOK_PROBE_UNDO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runbook-probe-undo"));
     pub const ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adapter"));
+    pub const ADAPTER_GUEST_EXEC: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adapter-guest-exec"));
     pub const POLICY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/policy"));
 }
 
-pub use adapter::{Adapter, adapter_types};
+pub use adapter::{Adapter, GuestExec, adapter_types};
 pub use bindings::exports::landfall::plugin::policy::{
     Candidate, Choice, Request as PolicyRequest, Selection, Verdict,
 };
 pub use bindings::exports::landfall::plugin::runbook_run::{Again, Context, MachineContext, Outcome};
 pub use bindings::landfall::plugin::types::{
-    Call, Consistency, Direction, EffectClass, ExtraStep, FailoverKind, Failure, Finding, OperationFacts as Effect,
-    Pairs, ProbeAnswer, Progress, RecoveryPoint, Running,
+    Call, Consistency, Direction, EffectClass, ExtraStep, FailoverKind, Failure, Finding, GuestCommand, GuestExit,
+    OperationFacts as Effect, Pairs, ProbeAnswer, Progress, RecoveryPoint, Running,
 };
 pub use bindings::landfall::plugin::{buffers, clock, config, random};
 pub use duration::duration_ms;

@@ -133,6 +133,7 @@ impl Fixture {
             "package test:it; world it {{ include landfall:plugin/{}@{version}; {exports}
              import wasi:clocks/wall-clock@0.2.12; import wasi:clocks/monotonic-clock@0.2.12; import wasi:io/poll@0.2.12;
              import wasi:random/random@0.2.12; import wasi:cli/environment@0.2.12;
+             import wasi:cli/stdout@0.2.12; import wasi:cli/stderr@0.2.12;
              import wasi:filesystem/preopens@0.2.12; import wasi:sockets/instance-network@0.2.12;
              import wasi:sockets/ip-name-lookup@0.2.12; import wasi:sockets/tcp-create-socket@0.2.12; }}",
             self.kind

@@ -1,5 +1,6 @@
 //! A runbook: the effect happens in the call without `resume`; what it hands back is durable before the next call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_recovery::words::Failure;
@@ -7,6 +8,7 @@ use landfall_runtime::Runbook;
 use landfall_runtime::contract::runbook::{Context, Outcome};
 use landfall_runtime::contract::types::ProbeAnswer;
 
+use super::guests::Programs;
 use super::{Begin, Report, Task};
 use crate::contract::{from_call_error, from_pairs};
 use crate::hex::{from_hex, to_hex};
@@ -14,7 +16,7 @@ use crate::runner::Note;
 
 pub(super) async fn run(task: &Task, name: &str, context: Context, begin: Begin) -> Report {
     let runbook = match runbook(task, name).await {
-        Ok(runbook) => runbook,
+        Ok(runbook) => runbook.with_programs(Arc::new(Programs::new(task, &context.machines))),
         Err(failure) => return Report::Failed(super::operation::unbound(failure, &begin)),
     };
     match begin {

@@ -5,15 +5,16 @@
 //! floods the log nevertheless is ended.
 
 use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{debug, error, info, trace, warn};
 
 use crate::bindings::landfall::plugin::log::{Host, Level};
 use crate::limits::Limits;
-use crate::state::GuestState;
+use crate::state::{GuestState, Record, Subject};
 
 /// Longest line that is kept whole: a screen full of text.
-const LONGEST_LINE: usize = 4_096;
+pub(crate) const LONGEST_LINE: usize = 4_096;
 
 /// What a call may still log.
 #[derive(Debug)]
@@ -50,20 +51,45 @@ impl LogBudget {
     }
 }
 
-impl Host for GuestState {
-    fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
-        let line = tame(&message);
+/// Where the lines of one call go.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    subject: Arc<Subject>,
+    record: Arc<Record>,
+    budget: Mutex<LogBudget>,
+}
+
+impl Lines {
+    pub(crate) fn new(subject: Arc<Subject>, record: Arc<Record>, limits: &Limits) -> Self {
+        Self {
+            subject,
+            record,
+            budget: Mutex::new(LogBudget::new(limits)),
+        }
+    }
+
+    /// What it said last on its standard error.
+    pub(crate) fn note_last_words(&self, text: &str) {
+        self.record.note_stderr_line(tame(text));
+    }
+
+    pub(crate) fn write(&self, level: Level, message: &str) -> Result<(), Flood> {
+        let line = tame(message);
         if level == Level::Error {
             // Kept even if the log is full: where an SDK puts a panic's text just before the trap.
             self.record.note_error_line(line.clone());
         }
-        if !self.log.take(line.len()) {
-            let dropped = self.record.drop_line();
-            if dropped >= self.log.flood {
-                return Err(Flood { lines: dropped }.into());
-            }
-            return Ok(());
+        // Nothing panics while it holds this lock.
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        if !budget.take(line.len()) {
+            let lines = self.record.drop_line();
+            return if lines >= budget.flood {
+                Err(Flood { lines })
+            } else {
+                Ok(())
+            };
         }
+        drop(budget);
         if let Some(stage) = &self.subject.stage {
             stage.note_line(name_of(level), line.clone());
         }
@@ -78,6 +104,12 @@ impl Host for GuestState {
             Level::Error => error!(target: "landfall::plugin", plugin = name, %version, digest, label, "{line}"),
         }
         Ok(())
+    }
+}
+
+impl Host for GuestState {
+    fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        Ok(self.log.write(level, &message)?)
     }
 }
 

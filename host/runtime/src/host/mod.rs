@@ -3,8 +3,10 @@
 pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod config;
+pub(crate) mod guests;
 pub(crate) mod http;
 pub(crate) mod log;
+pub(crate) mod output;
 pub(crate) mod random;
 pub(crate) mod session;
 pub(crate) mod state;

@@ -1,6 +1,6 @@
 //! Inert WASI. Python and JavaScript guests import most of WASI whether they use it or not, so it is linked, and does
-//! nothing: no environment, no arguments, no files, closed standard streams, sockets and name look-up that refuse all.
-//! Clocks and random tell the truth only to plugins that were granted `clock` and `random`; others get fixed ones.
+//! nothing: no environment, no arguments, no files, an empty standard input, sockets and name look-up that refuse all.
+//! What a guest prints is a line of its log. Clocks and random tell the truth only to plugins that were granted `clock` and `random`; others get fixed ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,10 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
 use wasmtime_wasi::random::Deterministic;
 
+use crate::bindings::landfall::plugin::log::Level;
 use crate::grants::Interface;
+use crate::host::log::Lines;
+use crate::host::output::Output;
 use crate::stage::Stage;
 use crate::state::Subject;
 
@@ -19,8 +22,11 @@ const CYCLE: u32 = 1_021;
 /// Bytes that a guest gets at once from WASI's random.
 const MOST_RANDOM_BYTES: u64 = 64 << 10;
 
-pub(crate) fn inert(subject: &Subject) -> WasiCtx {
+pub(crate) fn inert(subject: &Subject, lines: &Arc<Lines>) -> WasiCtx {
     let mut builder = WasiCtx::builder();
+    builder
+        .stdout(Output::new(Arc::clone(lines), Level::Info))
+        .stderr(Output::new(Arc::clone(lines), Level::Warn));
     builder.max_random_size(MOST_RANDOM_BYTES);
     if !subject.may(Interface::Clock) {
         builder.wall_clock(Stopped).monotonic_clock(Stopped);

@@ -6,7 +6,9 @@ use landfall_sdk::adapter_types::{
     Disk, Extent, ExtentPage, Features, IsolationAnswer, Machine, MachinePage, Network, Nic, Owned, OwnedPage, Power,
     PowerAnswer,
 };
-use landfall_sdk::{Consistency, Effect, EffectClass, Failure, Pairs, ProbeAnswer, Progress, RecoveryPoint, Running};
+use landfall_sdk::{
+    Consistency, Effect, EffectClass, Failure, GuestExit, Pairs, ProbeAnswer, Progress, RecoveryPoint, Running, pair,
+};
 use serde::Deserialize;
 
 use crate::site::LabFailure;
@@ -377,6 +379,28 @@ impl From<LabOwnedPage> for OwnedPage {
             owned: owned.collect(),
             next: page.next,
         }
+    }
+}
+
+/// How a program ended. The lab's programs are over at once; one that is not (the lab was told to be slow) may still
+/// run.
+pub(crate) fn exit(progress: Progress) -> Result<GuestExit, Failure> {
+    match progress {
+        Progress::Done(outputs) => {
+            let text = |name| pair(&outputs, name).unwrap_or_default();
+            Ok(GuestExit {
+                code: text("code").parse().unwrap_or(-1),
+                stdout: text("stdout").into(),
+                stderr: text("stderr").into(),
+                truncated: false,
+            })
+        }
+        Progress::Failed(failure) => Err(failure),
+        Progress::Running(_) => Err(Failure::in_doubt(
+            "running",
+            "the program is not over; the same call asks for its end again",
+        )
+        .retryable()),
     }
 }
 

@@ -22,7 +22,8 @@ use landfall_sdk::adapter_types::{
 use landfall_sdk::buffers::Buffer;
 use landfall_sdk::http::encode_component;
 use landfall_sdk::{
-    Adapter, Call, Direction, Effect, Failure, Finding, Plugin, ProbeAnswer, Progress, RecoveryPoint, export_adapter,
+    Adapter, Call, Direction, Effect, Failure, Finding, GuestCommand, GuestExec, GuestExit, Plugin, ProbeAnswer,
+    Progress, RecoveryPoint, export_adapter,
 };
 use serde_json::{Value, json};
 use site::{Site, query};
@@ -238,4 +239,13 @@ fn usual_features() -> Features {
     }
 }
 
-export_adapter!(Lab);
+/// The lab knows a few programs, and answers the same key with the same exit.
+impl GuestExec for Lab {
+    fn exec(call: &Call, machine: &str, command: &GuestCommand) -> Result<GuestExit, Failure> {
+        let body = request::execution(call, machine, command);
+        let progress: LabProgress = Site::configured()?.post("operations", &body, left(call))?;
+        answer::exit(progress.into())
+    }
+}
+
+export_adapter!(Lab, guest_exec);

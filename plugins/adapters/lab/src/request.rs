@@ -3,11 +3,21 @@
 use std::collections::BTreeMap;
 
 use landfall_sdk::adapter_types::{CreateMachine, Machine, NetworkMapping, Operation, PrepareReplica, ReceiveComplete};
-use landfall_sdk::{Call, Consistency, Pairs};
+use landfall_sdk::{Call, Consistency, GuestCommand, Pairs};
 use serde_json::{Value, json};
+
+/// A program under its key. The lab takes its arguments as one line.
+pub(crate) fn execution(call: &Call, machine: &str, command: &GuestCommand) -> Value {
+    let arguments = json!({"machine": machine, "program": command.program, "arguments": command.arguments.join(" ")});
+    under_key(call, &json!({"custom": {"name": "exec", "arguments": arguments}}))
+}
 
 /// An operation under its key.
 pub(crate) fn submission(call: &Call, operation: &Operation) -> Value {
+    under_key(call, &spelled(operation))
+}
+
+fn under_key(call: &Call, operation: &Value) -> Value {
     json!({
         "key": call.key,
         "installation": call.installation,
@@ -15,7 +25,7 @@ pub(crate) fn submission(call: &Call, operation: &Operation) -> Value {
         "job": call.job,
         "step": call.step,
         "attempt": call.attempt,
-        "operation": spelled(operation),
+        "operation": operation,
     })
 }
 
