@@ -133,9 +133,9 @@ fn c07_an_adapter_whose_site_does_not_keep_what_it_declares_is_found_out() {
     let more = "[[prepare]]\nmethod = \"PATCH\"\nurl = \"{url}/control/sites/b\"\njson = { dedupe = false }\n";
     let ended = check_lab(directory.path(), more).code(3);
     let report: Value = ended.json();
-    let prepare = verdict(&report, "prepare-replica");
-    assert_eq!(prepare["verdict"], "failed", "{ended}");
-    let notes = prepare["notes"].to_string();
+    let process = verdict(&report, "process");
+    assert_eq!(process["verdict"], "failed", "{ended}");
+    let notes = process["notes"].to_string();
     assert!(notes.contains("keyed") && notes.contains("traffic:"), "{notes}");
 
     // An effect fails after it happened.
