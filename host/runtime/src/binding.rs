@@ -68,10 +68,7 @@ impl Binding {
                 });
             }
         };
-        let owner = Owner {
-            plugin: identity.name.clone(),
-            site: (plugin.kind() == Kind::HypervisorAdapter).then(|| label.clone()),
-        };
+        let owner = owner(&plugin, &label);
         let quota = effective.grants.state.unwrap_or_default();
         let subject = Subject {
             plugin: identity,
@@ -107,11 +104,18 @@ impl Binding {
         other
     }
 
-    /// The same binding with something that stands in for the world.
+    /// The same binding with something that stands in for the world: what it keeps is the stage's, and what it may
+    /// forget is forgotten.
     #[must_use]
     pub fn on_stage(&self, stage: Arc<Stage>) -> Self {
         let mut other = self.clone();
         let mut subject = (*self.callee.subject).clone();
+        let (owner, quota) = (
+            owner(&self.plugin, self.label()),
+            self.callee.effective.grants.state.unwrap_or_default(),
+        );
+        subject.shelf = subject.shelf.is_some().then(|| stage.shelves.of(owner, quota));
+        subject.session = Arc::default();
         subject.stage = Some(stage);
         other.callee.subject = Arc::new(subject);
         other
@@ -160,5 +164,13 @@ impl Binding {
             label: self.label().to_owned(),
             source,
         }
+    }
+}
+
+/// Whose state it is: an adapter has one for each site.
+fn owner(plugin: &Plugin, label: &str) -> Owner {
+    Owner {
+        plugin: plugin.name().to_owned(),
+        site: (plugin.kind() == Kind::HypervisorAdapter).then(|| label.to_owned()),
     }
 }

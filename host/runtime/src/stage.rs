@@ -8,13 +8,14 @@
 //! A binding without a stage, which is every binding of the daemon, pays one comparison for all this.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::Error;
 
+use crate::durable::{MemoryState, Shelves};
 use crate::grants::Denial;
 
 /// A request as the guest made it: before the host added a credential or replaced a placeholder.
@@ -72,6 +73,8 @@ pub struct Stage {
     /// None: the host's own clock and random bytes.
     scripted: Option<Scripted>,
     watcher: Option<Watcher>,
+    /// What plugins keep on this stage; nobody else sees it.
+    pub(crate) shelves: Shelves,
     lines: Mutex<Vec<StageLine>>,
     denials: Mutex<Vec<Denial>>,
 }
@@ -96,6 +99,7 @@ impl Stage {
                 answer,
             }),
             watcher: None,
+            shelves: Shelves::new(Arc::new(MemoryState::default())),
             lines: Mutex::default(),
             denials: Mutex::default(),
         }
@@ -106,6 +110,7 @@ impl Stage {
         Self {
             scripted: None,
             watcher: Some(watcher),
+            shelves: Shelves::new(Arc::new(MemoryState::default())),
             lines: Mutex::default(),
             denials: Mutex::default(),
         }

@@ -153,10 +153,9 @@ impl<'c> Run<'c> {
             .map_err(|error| error.to_string())?;
         let role = |name: &'static str, role: Option<&scratch::Role>| -> Result<Option<Role>, String> {
             let Some(role) = role else { return Ok(None) };
-            let bind = |home: &Home, plugin: &Arc<Plugin>| {
-                let stage = Arc::new(Stage::watched(traffic.watcher(name)));
-                home.bind_role(plugin, name, role, stage)
-            };
+            // What it keeps durably survives the restart, so both stand on one stage.
+            let stage = Arc::new(Stage::watched(traffic.watcher(name)));
+            let bind = |home: &Home, plugin: &Arc<Plugin>| home.bind_role(plugin, name, role, Arc::clone(&stage));
             Ok(Some(Role {
                 now: bind(candidate.home, &candidate.plugin)?,
                 restarted: bind(&restarted, &plugin)?,
