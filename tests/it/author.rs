@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::cli::{Ended, start};
 use crate::harness::documents::{Inventory, plan};
@@ -204,6 +204,36 @@ fn dev_tests_installs_and_drills_and_installs_nothing_that_fails() {
     let ended = world.cli(&round).code(3);
     assert!(ended.out.contains("calls: expected 7, got 2"), "{ended}");
     assert_eq!(world.plugin("wait").digest, served);
+}
+
+#[test]
+fn c06_a_step_of_a_past_job_is_a_test_case() {
+    let hook = "name: tell, runbook: webhook, before: [all], with: { colour: red }";
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[hook]));
+    let job = world.succeed("test", &json!({})).id;
+    let recorded = world
+        .cli(&["job", "record", &job, "action/tell/before-all"])
+        .code(0)
+        .out;
+    for words in ["colour = \"red\"", "operation = \"test\"", "item = \"db\"", &job] {
+        assert!(recorded.contains(words), "{words} is not in {recorded}");
+    }
+    // The receiver has other words now: how would the same call have ended?
+    let more = "[[http]]\nurl = \"*\"\nbody-contains = [\"red\", \"db\"]\nreply = { status = 410 }\n[expect]\ncode = \"refused\"\n";
+    let port = world.lab.port();
+    let grants = format!("[grants]\nhttp = [{{ scheme = \"http\", host = \"127.0.0.1\", port = {port} }}]\n");
+    fs::write(world.path("again.toml"), format!("{recorded}\n{grants}{more}")).unwrap();
+    let plugin = plugins().join("webhook");
+    world
+        .cli(&["plugin", "test", path(&plugin), "--case", "again.toml"])
+        .code(0);
+
+    let adapter = world.cli(&["job", "record", &job, "create/db"]).code(0).out;
+    assert!(
+        adapter.contains("create-machine") && adapter.contains("do = \"submit\""),
+        "{adapter}"
+    );
+    world.cli(&["job", "record", &job, "no/such-step"]).code(5);
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn protected() -> OpenApiRouter<Shared> {
         .routes(routes!(items::points))
         .routes(routes!(jobs::list, jobs::create))
         .routes(routes!(jobs::get))
+        .routes(routes!(jobs::recorded))
         .routes(routes!(jobs::decide))
         .routes(routes!(events::of_job))
         .routes(routes!(events::all))

@@ -3,7 +3,8 @@
 use std::io::BufRead;
 
 use clap::{Args, Subcommand};
-use landfall_daemon::api::wire::{DecisionRequest, JobView, Page};
+use landfall_daemon::api::wire::{DecisionRequest, JobView, Page, RecordedView};
+use landfall_harness::{CallFacts, Recorded, recorded};
 
 use super::Context;
 use crate::client::Client;
@@ -27,6 +28,13 @@ pub(super) enum Command {
     Show {
         /// The job
         job: String,
+    },
+    /// Print what a step sent to a plugin, as the beginning of a test case of that plugin
+    Record {
+        /// The job
+        job: String,
+        /// The step, as `job show` lists it
+        step: String,
     },
     /// Follow a job live, from its start
     Watch {
@@ -137,6 +145,12 @@ impl Command {
             Self::Show { job } => {
                 let job: JobView = client.get(&["jobs", &job]).await?;
                 out.one(&job, || render::job(&job))?;
+                Ok(Exit::Ok)
+            }
+            Self::Record { job, step } => {
+                let view: RecordedView = client.get_where(&["jobs", &job, "recorded"], &[("step", step)]).await?;
+                let text = case(&view)?;
+                out.one(&view, || text)?;
                 Ok(Exit::Ok)
             }
             Self::Watch { job } => follow::job(&client, &job, out).await,
@@ -291,4 +305,27 @@ fn agreed(job: &str) -> Result<bool, Failure> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     Ok(line.trim().eq_ignore_ascii_case("yes"))
+}
+
+/// A case of the plugin that the step called. What the network answers, and what must come of it, is its author's part.
+fn case(view: &RecordedView) -> Result<String, Failure> {
+    let about = format!(
+        "as job {} called {} {} in step {}",
+        view.job, view.plugin, view.version, view.step
+    );
+    let call = CallFacts {
+        installation: view.installation.clone(),
+        epoch: view.epoch,
+        job: Some(view.job.clone()),
+        step: view.step.clone(),
+        attempt: view.attempt,
+        key: view.key.clone(),
+    };
+    let step = Recorded {
+        config: view.config.clone().into_iter().collect(),
+        call,
+        begun_ms: view.begun_at,
+        sends: view.sends.clone(),
+    };
+    recorded(about, step).map_err(|why| Failure::Usage(format!("step {} is no test case: {why}", view.step)))
 }

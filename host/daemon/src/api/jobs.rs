@@ -11,12 +11,13 @@ use landfall_recovery::job::Job;
 use landfall_store::JobSummary;
 use serde::Deserialize;
 
-use super::wire::{DecisionRequest, JobRequest, JobView, Page, Problem};
+use super::wire::{DecisionRequest, JobRequest, JobView, Page, Problem, RecordedView};
 use super::{Shared, who};
 use crate::decisions::{decide as take, load};
 use crate::engine::Engine;
 use crate::problem::Refusal;
 use crate::start::{Once, Started, sends, start};
+use crate::step::{runbook_key, site_key};
 use crate::views;
 
 /// A longer key is no key but data.
@@ -168,6 +169,55 @@ fn summary(engine: &Arc<Engine>, row: JobSummary) -> JobView {
     responses((status = 200, body = JobView), (status = 404, body = Problem)))]
 pub(super) async fn get(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Json<JobView>, Refusal> {
     Ok(Json(view(&shared.engine, &id, true)?))
+}
+
+/// Which step.
+#[derive(Debug, Deserialize)]
+pub(super) struct RecordedQuery {
+    step: String,
+}
+
+/// What a step sent to a plugin, for a test of that plugin.
+#[utoipa::path(get, path = "/api/v1/jobs/{job}/recorded", params(("job" = String, Path), ("step" = String, Query)),
+    responses((status = 200, body = RecordedView), (status = 404, body = Problem)))]
+pub(super) async fn recorded(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    Query(query): Query<RecordedQuery>,
+) -> Result<Json<RecordedView>, Refusal> {
+    let running = shared.engine.jobs().get(&id).cloned();
+    let view = match running {
+        Some(handle) => record(&handle.job(), &query.step),
+        None => record(&load(&shared.engine, &id)?, &query.step),
+    };
+    let unknown = || Refusal::unknown_job(format!("no step `{}` of job {id} calls a plugin", query.step));
+    view.map(Json).ok_or_else(unknown)
+}
+
+fn record(job: &Job, name: &str) -> Option<RecordedView> {
+    let index = job.frozen.graph.steps.iter().position(|step| step.id == name)?;
+    let (step, state) = job.step(index)?;
+    let sends = sends(job, index);
+    let text = |key: &str| sends.get(key).and_then(serde_json::Value::as_str);
+    let pinned = match text("call")? {
+        "action" => job.frozen.plugins.get(&runbook_key(text("runbook")?)),
+        "operation" => job.frozen.plugins.get(&site_key(text("site")?)),
+        _ => None,
+    }?;
+    Some(RecordedView {
+        plugin: pinned.plugin.clone(),
+        version: pinned.version.clone(),
+        digest: pinned.digest.clone(),
+        config: pinned.config.clone(),
+        installation: job.frozen.installation.clone(),
+        epoch: job.frozen.epoch,
+        job: job.frozen.job.clone(),
+        step: step.id.clone(),
+        attempt: state.attempt.max(1),
+        key: job.key(index, state.generation),
+        begun_at: state.begun_at,
+        sends,
+    })
 }
 
 /// Decides about a job: `retry`, `skip`, `attest`, `repin`, `cancel` or `abandon`.

@@ -135,6 +135,37 @@ pub struct JobItemView {
     pub proof: Option<String>,
 }
 
+/// What a step of a job sent to a plugin, for a test of that plugin.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct RecordedView {
+    /// The plugin that the job is pinned to.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// Its digest.
+    pub digest: String,
+    /// The configuration that the job froze. No secrets are ever in it.
+    pub config: Pairs,
+    /// The installation.
+    pub installation: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The job.
+    pub job: String,
+    /// The step.
+    pub step: String,
+    /// Tries so far, at least one.
+    pub attempt: u32,
+    /// The key of all tries.
+    pub key: String,
+    /// When its last round of tries began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<u64>,
+    /// What was sent, as a dry run shows it.
+    pub sends: serde_json::Value,
+}
+
 /// A step of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
