@@ -172,7 +172,7 @@ fn x01_an_address_that_was_not_granted_is_refused_with_the_line_that_would() {
     let step = job.step("action/tell/before-all");
     assert_eq!(step.code.as_deref(), Some("LF0437"), "{:?}", step.message);
     let line = format!(
-        "{{ scheme = \"http\", host = \"127.0.0.1\", port = {} }}",
+        "{{ scheme = \"http\", host = \"127.0.0.1\", port = {}, methods = [\"POST\"], path = \"/hooks/it\" }}",
         world.lab.port()
     );
     let message = step.message.as_ref().unwrap();

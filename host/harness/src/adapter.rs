@@ -85,7 +85,7 @@ pub(crate) async fn answer(
             return Ok(Answered::Progress(adapter.cancel(call, handle).await?));
         }
         "get-features" => {
-            let origin = a.maybe("origin")?.unwrap_or_else(|| "kvm".to_owned());
+            let origin = a.maybe("origin")?.unwrap_or_default();
             let direction = direction(&mut a)?;
             a.end()?;
             naming::shown(&adapter.get_features(origin, direction).await?)

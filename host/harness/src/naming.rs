@@ -181,7 +181,7 @@ fn operation_template(name: &str) -> Option<Value> {
 fn machine() -> Value {
     let n = NEEDED;
     json!({
-        "id": n, "name": "machine-1", "origin": "kvm", "os": null, "power": "Off", "cpus": null, "memory_bytes": null,
+        "id": n, "name": "machine-1", "origin": "here", "os": null, "power": "Off", "cpus": null, "memory_bytes": null,
         "disks": [{ "id": n, "bytes": n, "ext": [] }],
         "nics": [{ "id": n, "network": null, "addresses": [], "ext": [] }],
         "ext": [],
@@ -191,7 +191,7 @@ fn machine() -> Value {
 /// What preflight is told of an item.
 pub(crate) fn item_facts() -> Value {
     json!({
-        "item": "item-1", "origin": "kvm", "direction": "Forward", "machine": null, "replica": null,
+        "item": "item-1", "origin": "here", "direction": "Forward", "machine": null, "replica": null,
         "target_machine": null, "networks": [{ "nic": NEEDED, "network": NEEDED, "addresses": [] }], "ext": [],
     })
 }

@@ -297,9 +297,9 @@ mod tests {
     #[test]
     fn what_is_printed_is_read_again() {
         for table in [
-            r#"{ tcp = "kvm1.example:16509" }"#,
-            r#"{ tcp = "kvm1.example", ports = "49152-49215" }"#,
-            r#"{ tls = "[::1]:16514", ca = "ca.pem", cert = "c.pem", key = "k.pem", server-name = "kvm1" }"#,
+            r#"{ tcp = "far1.example:16509" }"#,
+            r#"{ tcp = "far1.example", ports = "49152-49215" }"#,
+            r#"{ tls = "[::1]:16514", ca = "ca.pem", cert = "c.pem", key = "k.pem", server-name = "far1" }"#,
             r#"{ tls = "10.0.0.1", ports = "1-2" }"#,
             r#"{ unix = "/run/x.sock" }"#,
         ] {

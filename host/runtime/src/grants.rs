@@ -567,14 +567,14 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_had_by_name_and_the_line_that_is_printed_grants_it() {
-        let asks = r#"transport = ["libvirt", "nbd", "agent"]"#;
+        let asks = r#"transport = ["manager", "nbd", "agent"]"#;
         let granted = |line: &str| effective(asks, line);
-        let first = granted("").endpoint("libvirt", None).unwrap_err();
-        let line = first.grant_line().unwrap().replace("HOST:PORT", "kvm1:16509");
-        let (_, port) = granted(&line).endpoint("libvirt", None).unwrap();
+        let first = granted("").endpoint("manager", None).unwrap_err();
+        let line = first.grant_line().unwrap().replace("HOST:PORT", "far1:16509");
+        let (_, port) = granted(&line).endpoint("manager", None).unwrap();
         assert_eq!(port, Some(16_509));
 
-        let grants = granted(r#"transport = { nbd = { tcp = "kvm1", ports = "5-6" }, agent = { unix = "/run/a" } }"#);
+        let grants = granted(r#"transport = { nbd = { tcp = "far1", ports = "5-6" }, agent = { unix = "/run/a" } }"#);
         assert_eq!(grants.endpoint("nbd", Some(6)).unwrap().1, Some(6));
         assert_eq!(grants.endpoint("agent", None).unwrap().1, None);
         let line = grants
@@ -585,7 +585,7 @@ mod tests {
             .to_owned();
         assert_eq!(
             line,
-            r#"transport = { agent = { unix = "/run/a" }, nbd = { tcp = "kvm1", ports = "5-9" } }"#
+            r#"transport = { agent = { unix = "/run/a" }, nbd = { tcp = "far1", ports = "5-9" } }"#
         );
         granted(&line).endpoint("nbd", Some(9)).unwrap();
         for (name, port) in [("nbd", None), ("agent", Some(1))] {

@@ -202,8 +202,8 @@ impl<'c> Run<'c> {
         let mut looked_at = Vec::new();
         for (name, role) in [("source", &mut self.source), ("target", &mut self.target)] {
             let Some(role) = role else { continue };
-            let asked = role.now.get_features("kvm".to_owned(), Direction::Forward).await;
-            let again = role.restarted.get_features("kvm".to_owned(), Direction::Forward).await;
+            let asked = role.now.get_features(String::new(), Direction::Forward).await;
+            let again = role.restarted.get_features(String::new(), Direction::Forward).await;
             let (features, again) = match (asked, again) {
                 (Ok(features), Ok(again)) => (features, again),
                 (Err(error), _) | (_, Err(error)) => {
