@@ -49,6 +49,7 @@ wasmtime::component::bindgen!({
     world: "landfall:host/everything",
     imports: {
         "landfall:plugin/guests.exec": async | trappable,
+        "landfall:plugin/signing.hmac": async | trappable,
         "landfall:plugin/state.get": async | trappable,
         "landfall:plugin/state.set": async | trappable,
         "landfall:plugin/state.delete": async | trappable,

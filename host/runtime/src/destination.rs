@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
@@ -200,6 +201,15 @@ pub struct HttpGrant {
     /// The name may resolve to a private or loopback address.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub private: bool,
+    /// Authorities for the server's certificate, instead of the machine's: a PEM file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The certificate that the host shows, with its chain: a PEM file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// Its key: a PEM file that only the daemon's user can read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
     /// The host adds this to every request; the plugin's own `authorization` is dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
@@ -220,6 +230,9 @@ impl HttpGrant {
             methods: Methods::default(),
             path: PathPrefix::default(),
             private: false,
+            ca: None,
+            cert: None,
+            key: None,
             auth: None,
             secrets: BTreeSet::new(),
             capture: Vec::new(),
@@ -240,7 +253,7 @@ impl HttpGrant {
             .chain(self.secrets.iter().map(|name| (name.as_str(), false)))
     }
 
-    fn is_at(&self, target: &Target) -> bool {
+    pub(crate) fn is_at(&self, target: &Target) -> bool {
         (self.scheme, &self.host, self.port) == (target.scheme, &target.host, target.port)
     }
 
@@ -290,10 +303,23 @@ impl HttpGrant {
         })
     }
 
+    /// Makes relative paths relative to the file that they stood in.
+    pub(crate) fn resolve_paths(&mut self, base: &Path) {
+        for path in [&mut self.ca, &mut self.cert, &mut self.key].into_iter().flatten() {
+            *path = base.join(&*path);
+        }
+    }
+
     /// What the form cannot say.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.port == 0 {
             return Err(format!("{self}: there is no port 0"));
+        }
+        if self.cert.is_some() != self.key.is_some() {
+            return Err(format!("{self}: `cert` and `key` belong together"));
+        }
+        if self.scheme == Scheme::Http && (self.ca.is_some() || self.cert.is_some()) {
+            return Err(format!("{self}: there are no certificates without https"));
         }
         let names: BTreeSet<_> = self.capture.iter().map(Capture::name).collect();
         if names.len() < self.capture.len() {

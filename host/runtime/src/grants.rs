@@ -31,6 +31,8 @@ pub enum Interface {
     Random,
     /// What may be forgotten at any time: logins.
     Session,
+    /// Signatures with keys that stay outside.
+    Signing,
     /// Durable text by key.
     State,
     /// Streams to endpoints that the operator named.
@@ -39,13 +41,14 @@ pub enum Interface {
 
 impl Interface {
     /// Every interface that can be granted.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Buffers,
         Self::Clock,
         Self::Guests,
         Self::Http,
         Self::Random,
         Self::Session,
+        Self::Signing,
         Self::State,
         Self::Transport,
     ];
@@ -59,6 +62,7 @@ impl Interface {
             Self::Http => "http",
             Self::Random => "random",
             Self::Session => "session",
+            Self::Signing => "signing",
             Self::State => "state",
             Self::Transport => "transport",
         }
@@ -72,6 +76,7 @@ impl Interface {
             "landfall:plugin/guests" => Some(Self::Guests),
             "landfall:plugin/random" => Some(Self::Random),
             "landfall:plugin/session" => Some(Self::Session),
+            "landfall:plugin/signing" => Some(Self::Signing),
             "landfall:plugin/state" => Some(Self::State),
             "landfall:plugin/transport" => Some(Self::Transport),
             "wasi:http/types" | "wasi:http/outgoing-handler" => Some(Self::Http),
@@ -99,6 +104,9 @@ pub struct Grants {
     /// How much durable state it may keep, if not a megabyte. Naming it grants the interface `state`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<StateGrant>,
+    /// Secrets that it may sign with. Naming one grants the interface `signing`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hmac: BTreeSet<String>,
     /// Endpoints by the name under which the plugin opens them. Naming one grants the interface `transport`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub transport: BTreeMap<String, Endpoint>,
@@ -111,6 +119,7 @@ impl Grants {
             Interface::Http => !self.http.is_empty(),
             Interface::State => self.state.is_some(),
             Interface::Transport => !self.transport.is_empty(),
+            Interface::Signing => !self.hmac.is_empty(),
             _ => false,
         };
         named || self.interfaces.contains(&interface)
@@ -118,6 +127,7 @@ impl Grants {
 
     /// Makes relative paths relative to the file that they stood in.
     pub fn resolve_paths(&mut self, base: &Path) {
+        self.http.iter_mut().for_each(|grant| grant.resolve_paths(base));
         self.transport
             .values_mut()
             .for_each(|endpoint| endpoint.resolve_paths(base));
@@ -152,9 +162,18 @@ impl Grants {
         let near = all
             .iter_mut()
             .find_map(|grant| grant.widened(target).map(|wider| (grant, wider)));
-        match near {
-            Some((grant, wider)) => *grant = wider,
-            None => all.push(target.as_grant()?),
+        if let Some((grant, wider)) = near {
+            *grant = wider;
+        } else {
+            let mut narrow = target.as_grant()?;
+            // The same server has the same certificate, wherever its name leads.
+            if let Some(sibling) = self.http.iter().find(|grant| grant.is_at(target)) {
+                narrow.private = sibling.private;
+                narrow.ca.clone_from(&sibling.ca);
+                narrow.cert.clone_from(&sibling.cert);
+                narrow.key.clone_from(&sibling.key);
+            }
+            all.push(narrow);
         }
         Some(http_line(&all))
     }
@@ -193,6 +212,7 @@ impl Grants {
         Self {
             interfaces,
             http,
+            hmac: self.hmac.intersection(&current.hmac).cloned().collect(),
             state: current.state.filter(|_| self.include(Interface::State)),
             transport: both.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect(),
         }
@@ -201,7 +221,11 @@ impl Grants {
     /// What the form of the file cannot say: whether the values make sense, and every secret that is named exists.
     pub fn check(&self, secrets: &Secrets) -> Result<(), String> {
         self.http.iter().try_for_each(HttpGrant::check)?;
-        for (name, needs_user) in self.http.iter().flat_map(HttpGrant::named_secrets) {
+        for grant in &self.http {
+            crate::host::http::try_client(grant)?;
+        }
+        let keys = self.hmac.iter().map(|name| (name.as_str(), false));
+        for (name, needs_user) in self.http.iter().flat_map(HttpGrant::named_secrets).chain(keys) {
             match secrets.has_user(name) {
                 None => return Err(format!("there is no secret `{name}` under [secrets]")),
                 Some(false) if needs_user => {
@@ -214,6 +238,11 @@ impl Grants {
         }
         Ok(())
     }
+}
+
+fn hmac_line<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+    format!("hmac = [{}]", names.join(", "))
 }
 
 fn http_line(grants: &[HttpGrant]) -> String {
@@ -240,8 +269,10 @@ pub enum Remedy {
     Request(String),
     /// Nobody: such a request is never sent. The text says why.
     Never(String),
-    /// The operator: a secret that is granted cannot be used. The text says why.
+    /// The operator: a secret or certificate that is granted cannot be used. The text says why.
     Secret(String),
+    /// The operator: the server shows a certificate that is not trusted. The text says why.
+    Distrusted(String),
 }
 
 impl Denial {
@@ -250,6 +281,7 @@ impl Denial {
         match self.remedy {
             Remedy::Grant(_) | Remedy::Request(_) | Remedy::Never(_) => "LF0437",
             Remedy::Secret(_) => "LF0423",
+            Remedy::Distrusted(_) => "LF0425",
         }
     }
 
@@ -257,7 +289,7 @@ impl Denial {
     pub fn grant_line(&self) -> Option<&str> {
         match &self.remedy {
             Remedy::Grant(line) => Some(line),
-            Remedy::Request(_) | Remedy::Never(_) | Remedy::Secret(_) => None,
+            Remedy::Request(_) | Remedy::Never(_) | Remedy::Secret(_) | Remedy::Distrusted(_) => None,
         }
     }
 }
@@ -278,6 +310,10 @@ impl fmt::Display for Denial {
             }
             Remedy::Never(why) => write!(f, "{what} is never allowed: {why}"),
             Remedy::Secret(why) => write!(f, "{what} cannot be used: {why}"),
+            Remedy::Distrusted(why) => write!(
+                f,
+                "{what} is answered with a certificate that is not trusted ({why}); if it is the right server, name its authority in the grant: ca = \"FILE\""
+            ),
         }
     }
 }
@@ -380,6 +416,22 @@ impl Effective {
                 remedy: Remedy::Never("a Unix socket has no ports".to_owned()),
             }),
         }
+    }
+
+    /// Whether the plugin may sign with this secret.
+    pub(crate) fn check_key(&self, name: &str) -> Result<(), Denial> {
+        let denied = |remedy| Denial {
+            what: format!("signing with the secret `{name}`"),
+            remedy,
+        };
+        if !self.requests.hmac.contain(name) {
+            return Err(denied(Remedy::Request(hmac_line(std::iter::once(name)))));
+        }
+        if !self.grants.hmac.contains(name) {
+            let names = self.grants.hmac.iter().map(String::as_str);
+            return Err(denied(Remedy::Grant(hmac_line(names.chain([name])))));
+        }
+        Ok(())
     }
 
     /// Whether the plugin may place this secret into the request that this grant allows.

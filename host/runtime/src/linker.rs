@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::landfall::plugin::{
-    buffers, clock, config, guests, log, random, session, state, transport, types,
+    buffers, clock, config, guests, log, random, session, signing, state, transport, types,
 };
 use crate::grants::Interface;
 use crate::state::GuestState;
@@ -51,6 +51,7 @@ fn build(engine: &Engine, interfaces: &BTreeSet<Interface>) -> wasmtime::Result<
             Interface::Http => wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?,
             Interface::Random => random::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
             Interface::Session => session::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
+            Interface::Signing => signing::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
             Interface::State => state::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
             Interface::Transport => transport::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,
             Interface::Guests => guests::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?,

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::destination::{HttpPattern, Star};
+use crate::destination::{HttpPattern, Names, Star};
 use crate::grants::Interface;
 
 /// Longest name: it becomes part of file names, log fields and finding ids.
@@ -98,6 +98,9 @@ pub struct Requests {
     /// Where it may want to send requests; `"*"` stands for anything.
     #[serde(default)]
     pub http: Vec<HttpPattern>,
+    /// Names of secrets that it may want to sign with; `"*"` stands for any.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub hmac: Names,
     /// Names of endpoints that it may want to open; `"*"` stands for any.
     #[serde(default)]
     pub transport: Endpoints,
@@ -138,6 +141,7 @@ impl Requests {
     pub fn include(&self, interface: Interface) -> bool {
         let named = match interface {
             Interface::Http => !self.http.is_empty(),
+            Interface::Signing => !self.hmac.is_empty(),
             Interface::Transport => !self.transport.is_empty(),
             _ => false,
         };

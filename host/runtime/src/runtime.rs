@@ -176,8 +176,9 @@ impl Runtime {
         self.shared.allocator
     }
 
-    /// From the next request on, secrets are looked for here.
+    /// From the next request on, secrets are looked for here, and certificate files are read anew.
     pub fn set_secrets(&self, secrets: Secrets) {
+        self.shared.clients.forget_certificates();
         self.shared.secrets.store(Arc::new(secrets));
     }
 

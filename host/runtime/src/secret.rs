@@ -165,7 +165,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// Without the line break that editors put at the end.
-fn from_file(path: &Path) -> Result<Secret, SecretError> {
+pub(crate) fn from_file(path: &Path) -> Result<Secret, SecretError> {
     let failed = |source| SecretError::Read {
         path: path.to_owned(),
         source,

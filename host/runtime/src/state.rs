@@ -178,7 +178,7 @@ pub(crate) struct GuestState {
     pub(crate) log: Arc<Lines>,
     pub(crate) memory: MemoryLimiter,
     http: WasiHttpCtx,
-    gate: Gate,
+    pub(crate) gate: Gate,
     pub(crate) connections: Connections,
     /// Runs programs in the machines of this call.
     pub(crate) programs: Option<Arc<dyn GuestPrograms>>,

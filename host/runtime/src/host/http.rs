@@ -33,7 +33,7 @@ use crate::stage::{self, Stage, StageRequest};
 use crate::state::{Record, Subject};
 
 use client::CONNECT_TIMEOUT;
-pub(crate) use client::Clients;
+pub(crate) use client::{Clients, try_client};
 use dress::{Asked, Credentials, Values};
 pub(crate) use tokens::TokenStore;
 
@@ -48,8 +48,8 @@ type Sent = (
 
 /// What one call may send, and where that is written down.
 pub(crate) struct Gate {
-    shared: Arc<Shared>,
-    effective: Arc<Effective>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) effective: Arc<Effective>,
     record: Arc<Record>,
     deadline: Instant,
     /// Bytes, in each direction.
@@ -187,6 +187,7 @@ impl Outgoing {
         let needles = credentials.needles(&values);
         drop(values);
         let client = credentials.shared.clients.of(&credentials.grant);
+        let client = client.map_err(|why| refused(uncertified(&url, why)))?;
         let request = client
             .request(parts.method, url.clone())
             .headers(parts.headers)
@@ -251,11 +252,25 @@ fn stream(body: reqwest::Body, largest: usize, record: Arc<Record>) -> WasiBody 
     limited.boxed_unsync()
 }
 
-/// The name led to an address where this request must not go.
+fn uncertified(url: &Url, why: String) -> Denial {
+    Denial {
+        what: format!("the grant for {}", url.origin().ascii_serialization()),
+        remedy: Remedy::Secret(why),
+    }
+}
+
+/// The request would have reached somebody whom it was not meant for: the name led to an address where it must not go,
+/// or the server could not prove who it is.
 fn misled(error: &reqwest::Error, credentials: &Credentials, url: &Url) -> Option<Denial> {
     let (effective, grant) = (&credentials.effective, &credentials.grant);
-    let refused = client::refused_name(error)?;
     let origin = url.origin().ascii_serialization();
+    if let Some(why) = client::distrusted(error) {
+        return Some(Denial {
+            what: format!("a request to {origin}"),
+            remedy: Remedy::Distrusted(why),
+        });
+    }
+    let refused = client::refused_name(error)?;
     Some(if refused.private {
         let wider = HttpGrant {
             private: true,

@@ -9,6 +9,7 @@ pub(crate) mod log;
 pub(crate) mod output;
 pub(crate) mod random;
 pub(crate) mod session;
+pub(crate) mod signing;
 pub(crate) mod state;
 pub(crate) mod transport;
 pub(crate) mod wasi;

@@ -496,3 +496,147 @@ async fn an_endless_answer_goes_on_flowing() {
         .unwrap();
     assert_eq!(first.unwrap().unwrap(), "one\r\n");
 }
+
+fn certificates(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/tls")
+        .join(name)
+}
+
+/// An https server that answers every request, and asks for a client's certificate if told so.
+async fn secured(wants_client: bool) -> u16 {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = |name| {
+        CertificateDer::pem_file_iter(certificates(name))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect::<Vec<_>>()
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = if wants_client {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(chain("ca.pem").remove(0)).unwrap();
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        builder.with_client_cert_verifier(verifier.build().unwrap())
+    } else {
+        builder.with_no_client_auth()
+    };
+    let key = PrivateKeyDer::from_pem_file(certificates("server.key")).unwrap();
+    let config = builder.with_single_cert(chain("server.pem"), key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(ok("secured").as_bytes()).await;
+            });
+        }
+    });
+    port
+}
+
+async fn get(place: &Place, url: &str) -> (Result<u16, Error>, Vec<Denial>) {
+    let (mut gate, record) = place.gate();
+    let body = http_body_util::Empty::new()
+        .map_err(|never| match never {})
+        .boxed_unsync();
+    let request = http::Request::get(url).body(body).unwrap();
+    let sent = Box::into_pin(gate.send_request(request, None, Box::new(async { Ok(()) }))).await;
+    if let Err(error) = &sent {
+        assert!(
+            !record.was_sent() || matches!(error, Error::TlsAlertReceived { .. }),
+            "{error:?}"
+        );
+    }
+    (sent.map(|(response, _)| response.status().as_u16()), record.denials())
+}
+
+#[tokio::test]
+async fn a_grant_has_its_own_authority() {
+    let mut place = Place::new("", |_| ok("")).await;
+    let port = secured(false).await;
+    for (host, ca, trusted) in [
+        ("127.0.0.1", "ca.pem", true),
+        ("localhost", "ca.pem", true),
+        ("127.0.0.1", "other-ca.pem", false),
+        ("127.0.0.1", "", false),
+    ] {
+        let ca = if ca.is_empty() {
+            String::new()
+        } else {
+            format!(", ca = {:?}", certificates(ca))
+        };
+        place.grants = format!(r#"http = [{{ scheme = "https", host = "{host}", port = {port}{ca} }}]"#);
+        let (answer, denials) = get(&place, &format!("https://{host}:{port}/")).await;
+        if trusted {
+            assert_eq!(answer.unwrap(), 200);
+        } else {
+            assert!(matches!(answer, Err(Error::TlsCertificateError)), "{answer:?}");
+            assert_eq!(denials[0].code(), "LF0425", "{denials:?}");
+        }
+    }
+    // A server that speaks no TLS is neither down nor distrusted.
+    place.grants = format!(
+        r#"http = [{{ scheme = "https", host = "127.0.0.1", port = {} }}]"#,
+        place.port
+    );
+    let (answer, denials) = get(&place, &format!("https://127.0.0.1:{}/", place.port)).await;
+    assert!(
+        matches!(answer, Err(Error::TlsProtocolError)) && denials.is_empty(),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_host_shows_a_certificate_where_one_is_wanted() {
+    let mut place = Place::new("", |_| ok("")).await;
+    let port = secured(true).await;
+    let key = place.directory.path().join("client.key");
+    std::fs::copy(certificates("client.key"), &key).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let trust = format!(
+        r#"http = [{{ scheme = "https", host = "127.0.0.1", port = {port}, ca = {:?}"#,
+        certificates("ca.pem")
+    );
+    place.grants = format!("{trust} }}]");
+    let url = format!("https://127.0.0.1:{port}/");
+    let (answer, _) = get(&place, &url).await;
+    assert!(answer.is_err(), "{answer:?}");
+    place.grants = format!("{trust}, cert = {:?}, key = {key:?} }}]", certificates("client.pem"));
+    let (answer, _) = get(&place, &url).await;
+    assert_eq!(answer.unwrap(), 200);
+}
+
+#[test]
+fn certificate_files_are_looked_at_when_they_are_configured() {
+    let check = |what: &str| {
+        let grants = format!(r#"http = [{{ scheme = "https", host = "a", port = 443, {what} }}]"#);
+        let mut grants: Grants = toml::from_str(&grants).unwrap();
+        grants.resolve_paths(&certificates(""));
+        grants.check(&crate::Secrets::default())
+    };
+    check(r#"ca = "ca.pem""#).unwrap();
+    for (bad, why) in [
+        (r#"ca = "missing.pem""#, "cannot be read"),
+        (r#"ca = "server.key""#, "no certificate"),
+        (r#"cert = "client.pem""#, "belong together"),
+        (r#"cert = "client.pem", key = "ca.pem""#, "others than its owner"),
+    ] {
+        let error = check(bad).unwrap_err();
+        assert!(error.contains(why), "{bad}: {error}");
+    }
+    let plain: Grants =
+        toml::from_str(r#"http = [{ scheme = "http", host = "a", port = 80, ca = "ca.pem" }]"#).unwrap();
+    assert!(plain.check(&crate::Secrets::default()).unwrap_err().contains("https"));
+}
