@@ -31,6 +31,7 @@ mod preflight;
 mod protection;
 mod rehearsal;
 mod replay;
+mod secrets;
 mod security;
 mod tutorials;
 mod versions;

@@ -81,6 +81,7 @@ fn protected() -> OpenApiRouter<Shared> {
         .routes(routes!(plugins::rollback))
         .routes(routes!(plugins::revoke))
         .routes(routes!(health::version))
+        .routes(routes!(health::reload))
 }
 
 /// The description of the API, as `/openapi.json` gives it.

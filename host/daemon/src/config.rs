@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use landfall_recovery::words::Pairs;
-use landfall_runtime::{Grants, Limits, Secrets};
+use landfall_runtime::{Grants, Limits, SecretError, Secrets};
 use serde::Deserialize;
 
+use crate::reload::{self, Reloaded};
+
 /// What the file says.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// Where the API listens. Loopback only: there is no TLS here.
@@ -33,7 +36,7 @@ pub struct Config {
 }
 
 /// A site: an adapter, its configuration and what it may reach.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct SiteConfig {
     /// The adapter plugin's name.
@@ -53,7 +56,7 @@ pub struct SiteConfig {
 }
 
 /// What a runbook is given.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RunbookConfig {
     /// For the runbook.
@@ -144,6 +147,43 @@ pub enum ConfigError {
     },
 }
 
+/// The configuration as it is now: grants, limits and secrets change while the daemon runs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// Where it was read.
+    file: PathBuf,
+    /// As it stood there when it was last read.
+    read: RwLock<Config>,
+    now: RwLock<Arc<Config>>,
+}
+
+impl Live {
+    /// `now` differs from `read` in what the command line said.
+    pub(crate) fn new(file: PathBuf, read: Config, now: Config) -> Self {
+        Self {
+            file,
+            read: RwLock::new(read),
+            now: RwLock::new(Arc::new(now)),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Arc<Config> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the file again and takes over what can change; all of it, or nothing if anything in it is wrong.
+    pub(crate) fn reload(&self) -> Result<Reloaded, ConfigError> {
+        let fresh = Config::read(&self.file)?;
+        fresh.check(&self.file)?;
+        let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        let (next, reloaded) = reload::merge(&self.now(), &read, &fresh);
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        // What waits for a restart is still told at the next reload.
+        read.secrets = fresh.secrets;
+        Ok(reloaded)
+    }
+}
+
 impl Config {
     /// What the form of the file cannot say; asked again once the command line had its say.
     pub(crate) fn check(&self, path: &Path) -> Result<(), ConfigError> {
@@ -175,6 +215,26 @@ impl Config {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Everything that can be said of the file without a daemon: of the whole, and of each secret in a file. What stands
+    /// in an environment is the daemon's to know. None of it shows a value.
+    pub fn inspect(path: &Path) -> Vec<(String, Result<String, String>)> {
+        let config = Self::read(path).and_then(|config| config.check(path).map(|()| config));
+        let config = match config {
+            Ok(config) => config,
+            Err(error) => return vec![("configuration".to_owned(), Err(crate::words(&error)))],
+        };
+        let mut found = vec![("configuration".to_owned(), Ok(format!("{} is valid", path.display())))];
+        found.extend(config.secrets.names().map(|name| {
+            let read = match config.secrets.try_read(name) {
+                Ok(()) => Ok("can be read".to_owned()),
+                Err(SecretError::NoVariable(name)) => Ok(format!("{name} is looked for in the daemon's environment")),
+                Err(error) => Err(error.to_string()),
+            };
+            (format!("secret {name}"), read)
+        }));
+        found
     }
 
     /// Reads the file; its relative paths become relative to its directory.

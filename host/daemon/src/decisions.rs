@@ -34,6 +34,11 @@ pub(crate) async fn decide(
     let Some(handle) = running else {
         return reopen(engine, id, verb, request, who).await;
     };
+    if verb == "regrant" {
+        let decision = repin::regrant(engine, &handle.job(), request)?;
+        take(&handle, who, decision, None).await?;
+        return Ok(handle);
+    }
     if verb == "repin" {
         let job = handle.job().clone();
         let decision = repin::decide(engine, &job, request).await?;
@@ -76,7 +81,7 @@ async fn reopen(
     if matches!(job.outcome, Some((Outcome::Succeeded | Outcome::Abandoned, _))) {
         return Err(over("is final"));
     }
-    if !matches!(verb, "retry" | "skip") {
+    if !matches!(verb, "retry" | "skip" | "regrant") {
         return Err(over(&format!("has ended; there is nothing to {verb}")));
     }
     let touched = {
@@ -98,7 +103,10 @@ async fn reopen(
         let why = format!("was synchronised before the source of `{item}` ran again; start a new planned failover");
         return Err(over(&why));
     }
-    let (decision, outcome) = decision(&job, verb, request, who)?;
+    let (decision, outcome) = match verb {
+        "regrant" => (repin::regrant(engine, &job, request)?, None),
+        _ => decision(&job, verb, request, who)?,
+    };
     let handle = runner::spawn(engine, job);
     take(&handle, who, decision, outcome).await?;
     Ok(handle)

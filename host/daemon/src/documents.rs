@@ -110,7 +110,8 @@ pub(crate) async fn apply_inventory(engine: &Arc<Engine>, text: String, check: b
 }
 
 fn unknown_sites(engine: &Engine, inventory: &Inventory, text: &str) -> Vec<Diagnostic> {
-    let known = engine.config.sites.keys().map(String::as_str);
+    let config = engine.config.now();
+    let known = config.sites.keys().map(String::as_str);
     let named: BTreeSet<&str> = inventory
         .items
         .values()
@@ -118,7 +119,7 @@ fn unknown_sites(engine: &Engine, inventory: &Inventory, text: &str) -> Vec<Diag
         .collect();
     named
         .into_iter()
-        .filter(|site| !engine.config.sites.contains_key(*site))
+        .filter(|site| !config.sites.contains_key(*site))
         .map(|site| {
             let what = format!("the daemon's configuration has no site `{site}`");
             Diagnostic::at(

@@ -17,7 +17,7 @@ use landfall_store::{Batch, Space, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use crate::config::{Config, LIMIT_DEFAULT};
+use crate::config::{LIMIT_DEFAULT, Live};
 use crate::poll::Pollers;
 use crate::replicate::Units;
 use crate::runner::Handle;
@@ -28,7 +28,7 @@ const EVENTS: usize = 4096;
 
 /// What the parts of the daemon share.
 pub(crate) struct Engine {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Live>,
     pub(crate) store: Store,
     pub(crate) runtime: Runtime,
     pub(crate) registry: Registry,
@@ -123,7 +123,7 @@ pub(crate) const INVENTORY: &str = "inventory";
 
 impl Engine {
     pub(crate) fn new(
-        config: Config,
+        config: Arc<Live>,
         store: Store,
         runtime: Runtime,
         registry: Registry,
@@ -197,6 +197,7 @@ impl Engine {
             default: LIMIT_DEFAULT,
             by_name: self
                 .config
+                .now()
                 .sites
                 .iter()
                 .map(|(name, site)| (name.clone(), site.limit))

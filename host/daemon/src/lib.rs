@@ -17,6 +17,7 @@ mod plugins;
 mod poll;
 mod preflight;
 mod problem;
+mod reload;
 pub mod replay;
 mod replicate;
 mod runner;
@@ -39,6 +40,7 @@ use landfall_store::{Store, StoreError};
 
 pub use config::{Config, ConfigError};
 
+use crate::config::Live;
 use crate::engine::Engine;
 use crate::kept::Kept;
 
@@ -100,6 +102,7 @@ impl DaemonError {
 /// Runs the daemon until `shutdown` resolves. Jobs go on with the next start; nothing is lost by stopping at any time.
 pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) -> Result<(), DaemonError> {
     let mut config = Config::read(&options.config)?;
+    let read = config.clone();
     if let Some(data) = options.data {
         config.data = data;
     }
@@ -107,21 +110,24 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
         config.listen = listen;
     }
     config.check(&options.config)?;
+    let config = Arc::new(Live::new(options.config, read, config));
+    let (live, config) = (Arc::clone(&config), config.now());
     let store = Store::open(&config.data)?;
     let mut plugins = RuntimeOptions::new(config.data.join("plugins"));
     plugins.state = Arc::new(Kept::new(store.clone()));
     let runtime = Runtime::new(plugins)?;
     runtime.set_secrets(config.secrets.clone());
     let fatal = tokio::sync::watch::Sender::new(None);
-    let registry = plugins::open(&config, &store, &runtime, &fatal)?;
+    let registry = plugins::open(&live, &store, &runtime, &fatal)?;
     registry.refresh().await?;
     let data = config.data.clone();
     let listen = config.listen;
-    let engine = Arc::new(Engine::new(config, store, runtime, registry, fatal)?);
+    let engine = Arc::new(Engine::new(live, store, runtime, registry, fatal)?);
     let _watch = engine.registry.watch()?;
     recover(&engine)?;
     tokio::spawn(replicate::run(Arc::clone(&engine)));
     tokio::spawn(plugins::tidy(Arc::clone(&engine)));
+    tokio::spawn(hang_ups(Arc::clone(&engine)));
 
     let io = |what: String| move |source| DaemonError::Io { what, source };
     let token = token(&data)?;
@@ -149,6 +155,25 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
             Ok(())
         }
     }
+}
+
+/// SIGHUP asks for what `POST /api/v1/reload` does. A file that is wrong changes nothing and is told in the log.
+async fn hang_ups(engine: Arc<Engine>) {
+    let hang_up = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    let Ok(mut hang_up) = hang_up else {
+        return;
+    };
+    while hang_up.recv().await.is_some() {
+        if let Err(refusal) = reload::reload(&engine).await {
+            tracing::error!(?refusal, "the configuration was not read again; what held still holds");
+        }
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }
 
 /// Unfinished jobs go on. A job whose journal is damaged is left alone and named; the others go on.

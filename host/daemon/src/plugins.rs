@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::DaemonError;
 use crate::accept;
-use crate::config::Config;
+use crate::config::Live;
 use crate::engine::Engine;
 use crate::problem::Refusal;
 use crate::start::Answered;
@@ -76,7 +76,7 @@ fn row(plugin: &str, seq: u64) -> String {
 
 /// The registry, with all that was decided before.
 pub(crate) fn open(
-    config: &Config,
+    live: &Arc<Live>,
     store: &Store,
     runtime: &Runtime,
     fatal: &watch::Sender<Option<String>>,
@@ -90,11 +90,11 @@ pub(crate) fn open(
         store: store.clone(),
         fatal: fatal.clone(),
     };
-    let judge = config.clone();
+    let (judge, config) = (Arc::clone(live), live.now());
     let options = RegistryOptions {
         past,
         keeper: Arc::new(ledger),
-        accept: Arc::new(move |new, old| accept::wants(&judge, new, old)),
+        accept: Arc::new(move |new, old| accept::wants(&judge.now(), new, old)),
         ..RegistryOptions::new(&config.plugins)
     };
     Ok(Registry::open(runtime.clone(), options)?)

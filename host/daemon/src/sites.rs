@@ -22,7 +22,8 @@ pub(crate) struct Bindings {
     made: Mutex<HashMap<BindingKey, Binding>>,
 }
 
-type BindingKey = (String, String, Vec<(String, String)>);
+/// Label, digest, configuration, and the grants of then and now with the limits.
+type BindingKey = (String, String, Vec<(String, String)>, String);
 
 /// Versions that a job calls, by site, runbook and policy.
 pub(crate) type Pins = BTreeMap<String, Pinned>;
@@ -41,7 +42,8 @@ impl Engine {
 
     /// The adapter that a job is pinned to.
     pub(crate) async fn pinned_adapter(&self, site: &str, pinned: &Pinned) -> Result<Adapter, Failure> {
-        let config = self.config.sites.get(site).ok_or_else(|| unknown_site(site))?;
+        let config = self.config.now();
+        let config = config.sites.get(site).ok_or_else(|| unknown_site(site))?;
         let binding = self.bind(site, pinned, &config.grants, config.limits).await?;
         Adapter::new(binding).map_err(|error| Failure::definite(error.code(), error.to_string()))
     }
@@ -56,7 +58,7 @@ impl Engine {
 
     /// The runbook that a job is pinned to.
     pub(crate) async fn pinned_runbook(&self, name: &str, pinned: &Pinned) -> Result<Runbook, Failure> {
-        let config = self.config.runbooks.get(name).cloned().unwrap_or_default();
+        let config = self.config.now().runbooks.get(name).cloned().unwrap_or_default();
         let binding = self.bind(name, pinned, &config.grants, config.limits).await?;
         Runbook::new(binding).map_err(|error| Failure::definite(error.code(), error.to_string()))
     }
@@ -74,27 +76,23 @@ impl Engine {
 
     /// What serves a site now, as a job would pin it.
     pub(crate) fn pin_site(&self, site: &str) -> Result<Pinned, Failure> {
-        let config = self.config.sites.get(site).ok_or_else(|| unknown_site(site))?;
-        self.pin(&config.adapter, &config.config)
+        let config = self.config.now();
+        let config = config.sites.get(site).ok_or_else(|| unknown_site(site))?;
+        self.pin(&config.adapter, &config.config, &config.grants)
     }
 
     /// What serves a runbook now.
     pub(crate) fn pin_runbook(&self, name: &str) -> Result<Pinned, Failure> {
-        let config = self
-            .config
-            .runbooks
-            .get(name)
-            .map(|runbook| runbook.config.clone())
-            .unwrap_or_default();
-        self.pin(name, &config)
+        let config = self.config.now().runbooks.get(name).cloned().unwrap_or_default();
+        self.pin(name, &config.config, &config.grants)
     }
 
     /// What serves a policy now.
     pub(crate) fn pin_policy(&self, name: &str) -> Result<Pinned, Failure> {
-        self.pin(name, &Pairs::new())
+        self.pin(name, &Pairs::new(), &no_grants())
     }
 
-    fn pin(&self, plugin: &str, config: &Pairs) -> Result<Pinned, Failure> {
+    fn pin(&self, plugin: &str, config: &Pairs, grants: &Grants) -> Result<Pinned, Failure> {
         let serving = self.registry.current(plugin).ok_or_else(|| {
             Failure::definite(
                 codes::UNKNOWN_PLUGIN,
@@ -106,6 +104,7 @@ impl Engine {
             version: serving.identity().version.to_string(),
             digest: serving.digest().to_owned(),
             config: config.clone(),
+            grants: serde_json::to_value(grants).ok(),
         })
     }
 
@@ -115,7 +114,8 @@ impl Engine {
             .iter()
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let key = (label.to_owned(), pinned.digest.clone(), pairs);
+        let given = serde_json::to_string(&(&pinned.grants, grants, limits)).unwrap_or_default();
+        let key = (label.to_owned(), pinned.digest.clone(), pairs, given);
         if let Some(binding) = self
             .bindings
             .made
@@ -127,7 +127,12 @@ impl Engine {
         }
         let plugin = self.plugin(pinned).await?;
         let config = Arc::new(pinned.config.clone());
-        let binding = Binding::new(&self.runtime, plugin, label, config, grants.clone(), limits)
+        let then = pinned.grants.clone().map(serde_json::from_value).transpose();
+        let then = then.map_err(|error| {
+            let what = format!("what was granted to `{label}` when the job began cannot be read: {error}");
+            Failure::definite(codes::INTERNAL, what)
+        })?;
+        let binding = Binding::pinned(&self.runtime, plugin, label, config, grants.clone(), then, limits)
             .map_err(|error| Failure::definite(error.code(), error.to_string()))?;
         self.bindings
             .made
@@ -165,7 +170,16 @@ impl Engine {
         let pinned = self.pinned_digests();
         let serves = |name: &str, digest: &str| self.registry.current(name).is_some_and(|now| now.digest() == digest);
         let mut made = self.bindings.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.retain(|(_, digest, _), binding| pinned.contains(digest) || serves(binding.plugin().name(), digest));
+        made.retain(|(_, digest, ..), binding| pinned.contains(digest) || serves(binding.plugin().name(), digest));
+    }
+
+    /// The next call of every plugin is bound anew, with what is granted then.
+    pub(crate) fn forget_all_bindings(&self) {
+        self.bindings
+            .made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// What running jobs are pinned to.

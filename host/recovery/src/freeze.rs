@@ -87,6 +87,10 @@ pub struct Pinned {
     pub digest: String,
     /// The operator's configuration of this site or runbook.
     pub config: Pairs,
+    /// What was granted then, in the daemon's words. The job has what this and the present grants both give; none: what
+    /// the present ones give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<serde_json::Value>,
 }
 
 /// A person's word that the job may go on though a source may not be off (F15).

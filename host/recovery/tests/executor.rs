@@ -368,6 +368,7 @@ fn pinned(digest: &str) -> Pinned {
         version: "1.0.0".into(),
         digest: digest.into(),
         config: Pairs::new(),
+        grants: None,
     }
 }
 

@@ -37,9 +37,23 @@ impl Binding {
         grants: Grants,
         limits: Limits,
     ) -> Result<Self, BindError> {
+        Self::pinned(runtime, plugin, label, config, grants, None, limits)
+    }
+
+    /// As [`Binding::new`], for a job: it has no more than was granted when it began, and no more than is granted now.
+    pub fn pinned(
+        runtime: &Runtime,
+        plugin: Arc<Plugin>,
+        label: impl Into<String>,
+        config: Arc<BTreeMap<String, String>>,
+        grants: Grants,
+        pinned: Option<Grants>,
+        limits: Limits,
+    ) -> Result<Self, BindError> {
         let effective = Effective {
             requests: plugin.manifest.requests.clone(),
             grants,
+            pinned,
         };
         let label = label.into();
         let identity = plugin.identity.clone();

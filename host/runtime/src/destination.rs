@@ -114,17 +114,6 @@ impl Methods {
     fn contain(&self, name: &str) -> bool {
         self.are_all() || self.0.iter().any(|method| method.0 == name)
     }
-
-    fn and(&self, other: &Self) -> Option<Self> {
-        match (self.are_all(), other.are_all()) {
-            (true, _) => Some(other.clone()),
-            (_, true) => Some(self.clone()),
-            (false, false) => {
-                let both: BTreeSet<_> = self.0.intersection(&other.0).cloned().collect();
-                (!both.is_empty()).then_some(Self(both))
-            }
-        }
-    }
 }
 
 /// What one request wants.
@@ -280,27 +269,6 @@ impl HttpGrant {
     /// How narrow it is: the narrowest of those that cover a request is the one that is used.
     pub(crate) fn narrowness(&self) -> (usize, bool) {
         (self.path.depth(), !self.methods.are_all())
-    }
-
-    /// What both grants allow. A request that they would send with different credentials is in neither; what protects
-    /// the operator (capture, trust) is as it stands now.
-    pub(crate) fn and(&self, current: &Self) -> Option<Self> {
-        let place = |grant: &Self| (grant.scheme, grant.host.clone(), grant.port, grant.auth.clone());
-        if place(self) != place(current) {
-            return None;
-        }
-        let path = match (self.path.contains(&current.path), current.path.contains(&self.path)) {
-            (true, _) => &current.path,
-            (_, true) => &self.path,
-            (false, false) => return None,
-        };
-        Some(Self {
-            methods: self.methods.and(&current.methods)?,
-            path: path.clone(),
-            private: self.private && current.private,
-            secrets: self.secrets.intersection(&current.secrets).cloned().collect(),
-            ..current.clone()
-        })
     }
 
     /// Makes relative paths relative to the file that they stood in.

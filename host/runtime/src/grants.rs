@@ -190,34 +190,6 @@ impl Grants {
         covering.max_by_key(|grant| grant.narrowness())
     }
 
-    /// What these grants and the current ones both allow: a job has no more than it was started with, and no more than
-    /// stands in the operator's file now.
-    #[must_use]
-    pub fn and(&self, current: &Self) -> Self {
-        let mut http = Vec::new();
-        for old in &self.http {
-            for new in &current.http {
-                http.extend(old.and(new).filter(|both| !http.contains(both)));
-            }
-        }
-        let mut interfaces: BTreeSet<_> = self.interfaces.intersection(&current.interfaces).copied().collect();
-        if self.include(Interface::State) && current.include(Interface::State) {
-            interfaces.insert(Interface::State);
-        }
-        // An endpoint is granted by its name; where it leads is the operator's, who may have moved it.
-        let both = current
-            .transport
-            .iter()
-            .filter(|(name, _)| self.transport.contains_key(*name));
-        Self {
-            interfaces,
-            http,
-            hmac: self.hmac.intersection(&current.hmac).cloned().collect(),
-            state: current.state.filter(|_| self.include(Interface::State)),
-            transport: both.map(|(name, endpoint)| (name.clone(), endpoint.clone())).collect(),
-        }
-    }
-
     /// What the form of the file cannot say: whether the values make sense, and every secret that is named exists.
     pub fn check(&self, secrets: &Secrets) -> Result<(), String> {
         self.http.iter().try_for_each(HttpGrant::check)?;
@@ -271,6 +243,8 @@ pub enum Remedy {
     Never(String),
     /// The operator: a secret or certificate that is granted cannot be used. The text says why.
     Secret(String),
+    /// The operator: it was granted after the job began that asks for it.
+    Regrant,
     /// The operator: the server shows a certificate that is not trusted. The text says why.
     Distrusted(String),
 }
@@ -281,6 +255,7 @@ impl Denial {
         match self.remedy {
             Remedy::Grant(_) | Remedy::Request(_) | Remedy::Never(_) => "LF0437",
             Remedy::Secret(_) => "LF0423",
+            Remedy::Regrant => "LF0424",
             Remedy::Distrusted(_) => "LF0425",
         }
     }
@@ -289,7 +264,7 @@ impl Denial {
     pub fn grant_line(&self) -> Option<&str> {
         match &self.remedy {
             Remedy::Grant(line) => Some(line),
-            Remedy::Request(_) | Remedy::Never(_) | Remedy::Secret(_) | Remedy::Distrusted(_) => None,
+            Remedy::Request(_) | Remedy::Never(_) | Remedy::Secret(_) | Remedy::Regrant | Remedy::Distrusted(_) => None,
         }
     }
 }
@@ -310,6 +285,10 @@ impl fmt::Display for Denial {
             }
             Remedy::Never(why) => write!(f, "{what} is never allowed: {why}"),
             Remedy::Secret(why) => write!(f, "{what} cannot be used: {why}"),
+            Remedy::Regrant => write!(
+                f,
+                "{what} was granted after this job began, which keeps to what was granted then; to let it have this too: landfall job regrant JOB --reason WHY"
+            ),
             Remedy::Distrusted(why) => write!(
                 f,
                 "{what} is answered with a certificate that is not trusted ({why}); if it is the right server, name its authority in the grant: ca = \"FILE\""
@@ -322,12 +301,24 @@ impl fmt::Display for Denial {
 #[derive(Debug, Clone)]
 pub(crate) struct Effective {
     pub(crate) requests: Requests,
+    /// What stands in the operator's file now.
     pub(crate) grants: Grants,
+    /// What stood there when the job began that this is for.
+    pub(crate) pinned: Option<Grants>,
 }
 
 impl Effective {
+    /// Granted when the job began, if this is for one.
+    fn was_granted(&self, then: impl FnOnce(&Grants) -> bool) -> bool {
+        self.pinned.as_ref().is_none_or(then)
+    }
+
     pub(crate) fn interfaces(&self) -> BTreeSet<Interface> {
-        let both = |interface: &Interface| self.requests.include(*interface) && self.grants.include(*interface);
+        let both = |interface: &Interface| {
+            let interface = *interface;
+            let now = self.requests.include(interface) && self.grants.include(interface);
+            now && self.was_granted(|then| then.include(interface))
+        };
         Interface::ALL.into_iter().filter(both).collect()
     }
 
@@ -350,11 +341,17 @@ impl Effective {
                 remedy: Remedy::Grant(self.grants.line_with(interface)),
             });
         }
+        if !self.was_granted(|then| then.include(interface)) {
+            return Err(Denial {
+                what,
+                remedy: Remedy::Regrant,
+            });
+        }
         Ok(())
     }
 
     /// The grant under which a request may be sent.
-    pub(crate) fn check_target(&self, target: &Target) -> Result<&HttpGrant, Denial> {
+    pub(crate) fn check_target(&self, target: &Target) -> Result<HttpGrant, Denial> {
         let denied = |remedy| Denial {
             what: target.what(),
             remedy,
@@ -370,7 +367,7 @@ impl Effective {
             });
         }
         if let Some(grant) = self.grants.http_for(target) {
-            return Ok(grant);
+            return self.as_pinned(grant, target).ok_or_else(|| denied(Remedy::Regrant));
         }
         match self.grants.http_line_for(target) {
             Some(line) => Err(denied(Remedy::Grant(line))),
@@ -396,6 +393,12 @@ impl Effective {
                 remedy: Remedy::Grant(line),
             });
         };
+        if !self.was_granted(|then| then.transport.contains_key(name)) {
+            return Err(Denial {
+                what,
+                remedy: Remedy::Regrant,
+            });
+        }
         match (endpoint.ports(), port) {
             (Some((first, last)), None) if first == last => Ok((endpoint.clone(), Some(first))),
             (Some((first, last)), Some(port)) if (first..=last).contains(&port) => Ok((endpoint.clone(), Some(port))),
@@ -418,6 +421,32 @@ impl Effective {
         }
     }
 
+    /// A present grant without what it did not give when the job began. None if it gave nothing then, or something else:
+    /// a request that would be sent with other credentials is another request.
+    fn as_pinned(&self, grant: &HttpGrant, target: &Target) -> Option<HttpGrant> {
+        let mut both = grant.clone();
+        if let Some(pinned) = &self.pinned {
+            let then = pinned.http_for(target).filter(|then| then.auth == grant.auth)?;
+            both.private &= then.private;
+            both.secrets.retain(|name| then.secrets.contains(name));
+        }
+        Some(both)
+    }
+
+    /// What would let this request's name lead to a private address.
+    pub(crate) fn private_remedy(&self, target: &Target) -> Remedy {
+        match self.grants.http_for(target) {
+            Some(grant) if !grant.private => {
+                let wider = HttpGrant {
+                    private: true,
+                    ..grant.clone()
+                };
+                Remedy::Grant(self.grants.http_line_instead(grant, wider))
+            }
+            Some(_) | None => Remedy::Regrant,
+        }
+    }
+
     /// Whether the plugin may sign with this secret.
     pub(crate) fn check_key(&self, name: &str) -> Result<(), Denial> {
         let denied = |remedy| Denial {
@@ -430,6 +459,9 @@ impl Effective {
         if !self.grants.hmac.contains(name) {
             let names = self.grants.hmac.iter().map(String::as_str);
             return Err(denied(Remedy::Grant(hmac_line(names.chain([name])))));
+        }
+        if !self.was_granted(|then| then.hmac.contains(name)) {
+            return Err(denied(Remedy::Regrant));
         }
         Ok(())
     }
@@ -449,8 +481,12 @@ impl Effective {
             return Err(denied(Remedy::Request(line)));
         }
         if !grant.secrets.contains(name) {
-            let line = self.grants.http_line_instead(grant, grant.with_secret(name));
-            return Err(denied(Remedy::Grant(line)));
+            return Err(denied(match self.grants.http_for(target) {
+                Some(now) if !now.secrets.contains(name) => {
+                    Remedy::Grant(self.grants.http_line_instead(now, now.with_secret(name)))
+                }
+                Some(_) | None => Remedy::Regrant,
+            }));
         }
         Ok(())
     }
@@ -464,6 +500,7 @@ mod tests {
         Effective {
             requests: toml::from_str(requests).unwrap(),
             grants: toml::from_str(grants).unwrap(),
+            pinned: None,
         }
     }
 
@@ -571,26 +608,60 @@ mod tests {
         }
     }
 
+    fn pinned(then: &str, now: &str) -> Effective {
+        Effective {
+            pinned: Some(toml::from_str(then).unwrap()),
+            ..effective(
+                r#"interfaces = ["clock", "random"]
+                http = [{ scheme = "*", host = "*", port = "*", secrets = ["*"] }]
+                hmac = ["*"]"#,
+                now,
+            )
+        }
+    }
+
     #[test]
     fn a_job_has_what_it_was_started_with_and_what_is_granted_now() {
-        let then: Grants = toml::from_str(
-            r#"interfaces = ["clock", "random"]
-            http = [{ scheme = "http", host = "a", port = 80, methods = ["GET", "POST"] }, { scheme = "http", host = "b", port = 80, private = true }]"#,
-        )
-        .unwrap();
-        let now: Grants = toml::from_str(
-            r#"interfaces = ["clock", "buffers"]
-            http = [{ scheme = "http", host = "a", port = 80, methods = ["POST", "PUT"], path = "/x", private = true }, { scheme = "http", host = "c", port = 80 }]"#,
-        )
-        .unwrap();
-        let both: Grants = toml::from_str(
-            r#"interfaces = ["clock"]
-            http = [{ scheme = "http", host = "a", port = 80, methods = ["POST"], path = "/x" }]"#,
-        )
-        .unwrap();
-        assert_eq!(then.and(&now), both);
-        assert_eq!(now.and(&now), now);
-        assert_eq!(then.and(&Grants::default()), Grants::default());
+        let then = r#"interfaces = ["clock"]
+            hmac = ["a"]
+            http = [{ scheme = "http", host = "a", port = 80, methods = ["GET"], secrets = ["s", "t"] },
+                    { scheme = "http", host = "a", port = 80, path = "/login", auth = "basic:s" },
+                    { scheme = "http", host = "b", port = 80 }]"#;
+        let now = r#"interfaces = ["clock", "random"]
+            hmac = ["a", "b"]
+            http = [{ scheme = "http", host = "a", port = 80, secrets = ["t", "u"], private = true },
+                    { scheme = "http", host = "a", port = 80, path = "/login", auth = "basic:t" },
+                    { scheme = "http", host = "c", port = 80 }]"#;
+        let job = pinned(then, now);
+        assert!(job.interfaces().contains(&Interface::Clock) && !job.interfaces().contains(&Interface::Random));
+        let later = |denial: Denial| assert_eq!(denial.code(), "LF0424", "{denial}");
+        later(job.check_interface(Interface::Random).unwrap_err());
+        job.check_key("a").unwrap();
+        later(job.check_key("b").unwrap_err());
+        let asked = asking("GET", "http://a/x");
+        let grant = job.check_target(&asked).unwrap();
+        assert!(!grant.private, "that names may lead inside came later");
+        job.check_secret("t", &grant, &asked).unwrap();
+        later(job.check_secret("u", &grant, &asked).unwrap_err());
+        assert!(
+            job.check_secret("s", &grant, &asked)
+                .unwrap_err()
+                .grant_line()
+                .is_some(),
+            "taken away"
+        );
+        later(job.check_target(&asking("POST", "http://a/x")).unwrap_err());
+        later(job.check_target(&asking("GET", "http://c/")).unwrap_err());
+        later(job.check_target(&asking("GET", "http://a/login")).unwrap_err());
+        let gone = job.check_target(&asking("GET", "http://b/")).unwrap_err();
+        assert!(
+            gone.grant_line().is_some(),
+            "what was taken away needs the operator, not the job: {gone}"
+        );
+
+        let same = pinned(now, now);
+        let grant = same.check_target(&asking("GET", "http://a/login")).unwrap();
+        assert_eq!(grant, same.grants.http[1]);
     }
 
     #[test]

@@ -37,7 +37,7 @@
 //!
 //! # Codes
 //!
-//! `LF0401`-`LF0417` and `LF0490` loading, `LF0420`-`LF0422` binding, `LF0430`-`LF0439` and `LF0444`-`LF0448` calling,
+//! `LF0401`-`LF0417` and `LF0490` loading, `LF0420`-`LF0422` binding, `LF0423`-`LF0425` credentials and grants, `LF0430`-`LF0439` and `LF0444`-`LF0448` calling,
 //! `LF0440`-`LF0443` starting, `LF0450`-`LF0452` the registry, `LF0470`-`LF0479` what a host interface did not do; each variant's `code` gives its own.
 
 mod adapter;

@@ -295,6 +295,7 @@ async fn describe(
         effective: Arc::new(Effective {
             requests: manifest::Requests::default(),
             grants: Grants::default(),
+            pinned: None,
         }),
         health: Arc::new(Health::new(shared.struck.clone())),
         limits: Limits {

@@ -35,11 +35,6 @@ impl PathPrefix {
         self.is_all() || path.segments.as_ref().is_ok_and(inside)
     }
 
-    /// Everything under `other` is under this one too.
-    pub(crate) fn contains(&self, other: &Self) -> bool {
-        other.segments.starts_with(&self.segments)
-    }
-
     /// How narrow it is.
     pub(crate) fn depth(&self) -> usize {
         self.segments.len()

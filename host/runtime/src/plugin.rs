@@ -92,6 +92,7 @@ impl Plugin {
         Effective {
             requests: self.manifest.requests.clone(),
             grants: grants.clone(),
+            pinned: None,
         }
     }
 

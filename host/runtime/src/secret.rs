@@ -70,13 +70,12 @@ pub enum SecretError {
     #[error("there is none of this name under [secrets]")]
     Unknown,
     /// The file cannot be read.
-    #[error("{path} cannot be read: {source}")]
+    #[error("{path} cannot be read: {error}")]
     Read {
         /// Which.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// Others could read or replace it.
     #[error("{path} {what}; make it the daemon's own: chmod 600")]
@@ -166,9 +165,9 @@ pub(crate) fn is_name(text: &str) -> bool {
 
 /// Without the line break that editors put at the end.
 pub(crate) fn from_file(path: &Path) -> Result<Secret, SecretError> {
-    let failed = |source| SecretError::Read {
+    let failed = |error| SecretError::Read {
         path: path.to_owned(),
-        source,
+        error,
     };
     // A pipe in its place must not hold up a request.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
@@ -195,9 +194,9 @@ fn check_owner(path: &Path, file: &File) -> Result<(), SecretError> {
         path: path.to_owned(),
         what,
     };
-    let about = file.metadata().map_err(|source| SecretError::Read {
+    let about = file.metadata().map_err(|error| SecretError::Read {
         path: path.to_owned(),
-        source,
+        error,
     })?;
     let me = rustix::process::geteuid().as_raw();
     if !about.is_file() {

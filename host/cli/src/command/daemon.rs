@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use landfall_daemon::api::wire::Reloaded;
 use tracing_subscriber::EnvFilter;
 
 use super::Context;
@@ -26,19 +27,22 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         ready_file: Option<PathBuf>,
     },
+    /// Read the configuration again: grants, limits and secrets hold at once (SIGHUP does the same)
+    Reload,
     /// Print the OpenAPI description of the daemon's HTTP API
     Openapi,
 }
 
 impl Command {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let Self::Run {
-            config,
-            listen,
-            ready_file,
-        } = self
-        else {
-            return openapi();
+        let (config, listen, ready_file) = match self {
+            Self::Run {
+                config,
+                listen,
+                ready_file,
+            } => (config, listen, ready_file),
+            Self::Reload => return reload(context).await,
+            Self::Openapi => return openapi(),
         };
         log(context.out);
         let data = context.connection.data_dir.clone();
@@ -58,6 +62,24 @@ impl Command {
         landfall_daemon::run(options, shutdown).await?;
         Ok(Exit::Ok)
     }
+}
+
+async fn reload(context: &Context) -> Result<Exit, Failure> {
+    let reloaded: Reloaded = context.client()?.post(&["reload"], &()).await?;
+    let line = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("{what}: {}\n", names.join(", ")),
+    };
+    context.out.one(&reloaded, || {
+        let changed = line("holds now", &reloaded.changed);
+        let text = changed + &line("only after a restart", &reloaded.restart);
+        if text.is_empty() {
+            "nothing in the file has changed; secrets and certificates were read again\n".to_owned()
+        } else {
+            text
+        }
+    })?;
+    Ok(Exit::Ok)
 }
 
 fn openapi() -> Result<Exit, Failure> {

@@ -1,6 +1,6 @@
 //! `landfall doctor`: everything that a recovery needs, checked before it is needed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -54,7 +54,11 @@ impl Arguments {
         let client = context.client()?;
         let mut checks = Vec::new();
         if let Some(config) = &self.config {
-            checks.push(Check::new("configuration", configuration(config)));
+            let found = landfall_daemon::Config::inspect(config);
+            checks.extend(found.into_iter().map(|(name, result)| {
+                let result = result.map_err(|why| why.trim().replace('\n', "; "));
+                Check::new(&name, result)
+            }));
         }
         daemon(&client, &mut checks).await;
         context.out.many(&checks, "", || text(&checks))?;
@@ -80,13 +84,6 @@ fn text(checks: &[Check]) -> String {
             .iter()
             .map(|check| [check.name.clone(), state(check), check.detail.clone()]),
     )
-}
-
-/// The daemon reads the file itself at start; here it is enough that it could.
-fn configuration(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    toml::from_str::<toml::Table>(&text).map_err(|error| error.to_string().trim().replace('\n', "; "))?;
-    Ok(format!("{} can be read", path.display()))
 }
 
 /// Everything behind the daemon, as far as it answers.

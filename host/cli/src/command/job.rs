@@ -97,6 +97,13 @@ pub(super) enum Command {
         #[command(flatten)]
         decision: Reasoned,
     },
+    /// Let a job have what was granted since it began, and try again what failed
+    Regrant {
+        /// The job
+        job: String,
+        #[command(flatten)]
+        decision: Reasoned,
+    },
     /// Start nothing new, and end when what runs is over
     Cancel {
         /// The job
@@ -181,6 +188,17 @@ impl Command {
                     to: Some(to),
                 };
                 decide(&client, out, "repin", &job, request, detach).await
+            }
+            Self::Regrant {
+                job,
+                decision: Reasoned { reason, detach },
+            } => {
+                let request = DecisionRequest {
+                    steps: Vec::new(),
+                    reason,
+                    to: None,
+                };
+                decide(&client, out, "regrant", &job, request, detach).await
             }
             Self::Skip {
                 job,

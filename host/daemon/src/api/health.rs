@@ -10,7 +10,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 
 use super::Shared;
-use super::wire::VersionView;
+use super::wire::{Problem, Reloaded, VersionView};
+use crate::problem::Refusal;
 
 /// What needs no token: probes of process managers, and the API's description.
 pub(super) fn router() -> Router<Shared> {
@@ -94,4 +95,12 @@ pub(super) async fn version(State(shared): State<Shared>) -> Json<VersionView> {
         installation: identity.installation.clone(),
         epoch: identity.epoch,
     })
+}
+
+/// Reads the configuration again: grants, limits and secrets hold at once, and what waits for a restart is named. A
+/// file with anything wrong in it changes nothing.
+#[utoipa::path(post, path = "/api/v1/reload",
+    responses((status = 200, body = Reloaded), (status = 409, body = Problem)))]
+pub(super) async fn reload(State(shared): State<Shared>) -> Result<Json<Reloaded>, Refusal> {
+    crate::reload::reload(&shared.engine).await.map(Json)
 }

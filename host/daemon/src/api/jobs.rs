@@ -220,7 +220,7 @@ fn record(job: &Job, name: &str) -> Option<RecordedView> {
     })
 }
 
-/// Decides about a job: `retry`, `skip`, `attest`, `repin`, `cancel` or `abandon`.
+/// Decides about a job: `retry`, `skip`, `attest`, `repin`, `regrant`, `cancel` or `abandon`.
 #[utoipa::path(post, path = "/api/v1/jobs/{job}/{decision}", request_body = DecisionRequest,
     params(("job" = String, Path), ("decision" = String, Path)),
     responses((status = 200, body = JobView), (status = 404, body = Problem), (status = 409, body = Problem)))]

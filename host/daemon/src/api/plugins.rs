@@ -285,7 +285,7 @@ async fn detail(engine: &Arc<Engine>, status: PluginStatus) -> PluginDetail {
         detail.requested = serde_json::to_value(&plugin.manifest().requests).unwrap_or_default();
         detail.imports = plugin.imports();
         detail.exports = plugin.exports();
-        detail.bound = accept::places(&engine.config, plugin.name(), plugin.kind())
+        detail.bound = accept::places(&engine.config.now(), plugin.name(), plugin.kind())
             .into_iter()
             .map(|(place, grants)| bound(engine, &plugin, place, &grants))
             .collect();
@@ -294,7 +294,7 @@ async fn detail(engine: &Arc<Engine>, status: PluginStatus) -> PluginDetail {
 }
 
 fn bound(engine: &Engine, plugin: &Plugin, place: String, grants: &Grants) -> BoundView {
-    let config = &engine.config;
+    let config = engine.config.now();
     let limits = match place.split_once('.') {
         Some(("sites", site)) => config.sites.get(site).map(|site| site.limits),
         Some(("runbooks", runbook)) => config.runbooks.get(runbook).map(|runbook| runbook.limits),

@@ -87,6 +87,7 @@ fn pinned(engine: &Engine, decision: &PolicyDecision, request: &ReplayRequest) -
         version: decision.version.clone(),
         digest,
         config: Pairs::new(),
+        grants: None,
     })
 }
 

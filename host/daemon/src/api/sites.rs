@@ -16,7 +16,8 @@ use crate::start::{list_machines, pinned_words};
 #[utoipa::path(get, path = "/api/v1/sites", responses((status = 200, body = Vec<SiteView>)))]
 pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<SiteView>> {
     let engine = &shared.engine;
-    let asked = engine.config.sites.iter().map(|(name, site)| async move {
+    let config = engine.config.now();
+    let asked = config.sites.iter().map(|(name, site)| async move {
         let facts = engine.site_facts(name).await;
         let features = match engine.adapter(name).await {
             Ok(adapter) => adapter.get_features(String::new(), Direction::Forward).await.ok(),
@@ -38,7 +39,7 @@ pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<SiteView>> {
 }
 
 fn known(engine: &Engine, site: &str) -> Result<(), Refusal> {
-    if engine.config.sites.contains_key(site) {
+    if engine.config.now().sites.contains_key(site) {
         return Ok(());
     }
     Err(Refusal::unknown(format!(

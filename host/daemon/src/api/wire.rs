@@ -3,6 +3,7 @@
 
 mod plugins;
 
+pub use crate::reload::Reloaded;
 use std::collections::BTreeMap;
 
 use landfall_recovery::diagnostic::Diagnostic;

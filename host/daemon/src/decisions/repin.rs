@@ -72,6 +72,43 @@ pub(super) async fn decide(engine: &Arc<Engine>, job: &Job, request: &DecisionRe
     Ok(Decision::Repin { pins, steps, reason })
 }
 
+/// Lets a job have what was granted since it began, and tries again what failed without it. Versions and configuration
+/// stay as they are.
+pub(super) fn regrant(engine: &Engine, job: &Job, request: &DecisionRequest) -> Result<Decision, Refusal> {
+    let reason = request.reason.trim().to_owned();
+    if reason.is_empty() {
+        return Err(Refusal::bad_request("`regrant` wants a reason".to_owned()));
+    }
+    let config = engine.config.now();
+    let mut pins = BTreeMap::new();
+    for (key, pin) in job.pins.iter() {
+        let grants = match key.split_once(':') {
+            Some(("site", site)) => config.sites.get(site).map(|site| site.grants.clone()),
+            Some(("runbook", name)) => Some(config.runbooks.get(name).cloned().unwrap_or_default().grants),
+            _ => None,
+        };
+        let Some(grants) = grants else {
+            continue;
+        };
+        let grants = serde_json::to_value(grants).map_err(|error| Refusal::internal(&error))?;
+        if pin.grants.as_ref().is_some_and(|then| *then != grants) {
+            let grants = Some(grants);
+            pins.insert(key.clone(), Pinned { grants, ..pin.clone() });
+        }
+    }
+    if pins.is_empty() {
+        let what =
+            "its grants are those that stand in the configuration; after a change there, `landfall daemon reload`";
+        return Err(Refusal::refused(
+            codes::REPIN_REFUSED,
+            format!("job {}: {what}", job.frozen.job),
+        ));
+    }
+    // Nothing to try again is no reason against it: a later step may need the grant.
+    let steps = super::to_retry(job, request).unwrap_or_default();
+    Ok(Decision::Repin { pins, steps, reason })
+}
+
 /// Steps that wait for their plugin.
 fn parked(job: &Job) -> impl Iterator<Item = StepIndex> + '_ {
     job.stuck().filter(|index| {

@@ -116,7 +116,7 @@ impl Gate {
     fn admit(&self, request: &http::Request<WasiBody>) -> Result<(Url, Target, HttpGrant), Error> {
         let url = Url::parse(&request.uri().to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
         match admit::admit(&self.effective, request.method().as_str(), &url) {
-            Ok((target, grant)) => Ok((url, target, grant.clone())),
+            Ok((target, grant)) => Ok((url, target, grant)),
             Err(denial) => Err(refuse(&self.record, denial)),
         }
     }
@@ -262,7 +262,6 @@ fn uncertified(url: &Url, why: String) -> Denial {
 /// The request would have reached somebody whom it was not meant for: the name led to an address where it must not go,
 /// or the server could not prove who it is.
 fn misled(error: &reqwest::Error, credentials: &Credentials, url: &Url) -> Option<Denial> {
-    let (effective, grant) = (&credentials.effective, &credentials.grant);
     let origin = url.origin().ascii_serialization();
     if let Some(why) = client::distrusted(error) {
         return Some(Denial {
@@ -272,13 +271,9 @@ fn misled(error: &reqwest::Error, credentials: &Credentials, url: &Url) -> Optio
     }
     let refused = client::refused_name(error)?;
     Some(if refused.private {
-        let wider = HttpGrant {
-            private: true,
-            ..grant.clone()
-        };
         Denial {
             what: format!("a request to {origin}, as {refused}, and that"),
-            remedy: Remedy::Grant(effective.grants.http_line_instead(grant, wider)),
+            remedy: credentials.effective.private_remedy(&credentials.target),
         }
     } else {
         Denial {

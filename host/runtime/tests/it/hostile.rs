@@ -261,6 +261,13 @@ fn touching(interface: Interface) -> Fixture {
         Interface::Transport => Fixture::new("runbook")
             .import("park", "landfall:plugin/transport", "[method]connection.park")
             .body("run", "(call $park (i32.const 1)) i32.const 2048"),
+        Interface::Signing => Fixture::new("runbook")
+            .import("hmac", "landfall:plugin/signing", "hmac")
+            .body(
+                "run",
+                "(call $hmac (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 512))
+                 i32.const 2048",
+            ),
     }
 }
 

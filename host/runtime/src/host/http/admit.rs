@@ -36,7 +36,7 @@ const OVERRIDES: [&str; 5] = [
 ];
 
 /// The grant under which a request may go to this URL.
-pub(super) fn admit<'e>(effective: &'e Effective, method: &str, url: &Url) -> Result<(Target, &'e HttpGrant), Denial> {
+pub(super) fn admit(effective: &Effective, method: &str, url: &Url) -> Result<(Target, HttpGrant), Denial> {
     let never = |why: &str| {
         let origin = url.origin().ascii_serialization();
         Denial {
@@ -106,7 +106,11 @@ mod tests {
                        { scheme = "https", host = "api.example", port = 443, methods = ["GET", "POST"], path = "/v1/" }]"#,
         )
         .unwrap();
-        Effective { requests, grants }
+        Effective {
+            requests,
+            grants,
+            pinned: None,
+        }
     }
 
     fn verdict(method: &str, url: &str) -> Result<(), Denial> {
@@ -182,12 +186,12 @@ mod tests {
             headers.append(name, "y".parse().unwrap());
         }
         headers.append("x-own", "stays".parse().unwrap());
-        clean(&mut headers, grant).unwrap();
+        clean(&mut headers, &grant).unwrap();
         assert_eq!(headers.len(), 1);
         headers.append("X-HTTP-Method-Override", "DELETE".parse().unwrap());
-        clean(&mut headers, grant).unwrap();
+        clean(&mut headers, &grant).unwrap();
         let limited = Url::parse("https://api.example/v1/x").unwrap();
         let (_, limited) = admit(&effective, "GET", &limited).unwrap();
-        assert!(clean(&mut headers, limited).is_err());
+        assert!(clean(&mut headers, &limited).is_err());
     }
 }

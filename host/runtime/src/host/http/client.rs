@@ -152,11 +152,13 @@ pub(super) fn distrusted(error: &reqwest::Error) -> Option<String> {
     }
 }
 
-/// An error of TLS comes inside of one of the system's.
+/// An error of TLS comes inside of one of the system's, or of two: their `source` skips what they hold.
 fn tls(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let chain = std::iter::successors(Some(error as &(dyn StdError + 'static)), |error| (*error).source());
-    let mut io = chain.filter_map(|error| error.downcast_ref::<std::io::Error>());
-    io.find_map(|error| error.get_ref()?.downcast_ref::<rustls::Error>())
+    let mut inner: &(dyn StdError + 'static) = cause::<std::io::Error>(error)?;
+    while let Some(io) = inner.downcast_ref::<std::io::Error>() {
+        inner = io.get_ref()?;
+    }
+    inner.downcast_ref::<rustls::Error>()
 }
 
 /// The name led where it must not.

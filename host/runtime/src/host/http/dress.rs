@@ -30,7 +30,7 @@ pub(super) struct Credentials {
     pub(super) shared: Arc<Shared>,
     pub(super) effective: Arc<Effective>,
     pub(super) grant: HttpGrant,
-    target: Target,
+    pub(super) target: Target,
     pub(super) origin: Origin,
     /// What the host holds of earlier answers.
     tokens: Tokens,

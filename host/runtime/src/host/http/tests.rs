@@ -92,6 +92,7 @@ impl Place {
         let effective = Arc::new(Effective {
             requests: toml::from_str(&self.requests).unwrap(),
             grants,
+            pinned: None,
         });
         let subject = Subject {
             plugin: Identity {
@@ -587,11 +588,15 @@ async fn a_grant_has_its_own_authority() {
         }
     }
     // A server that speaks no TLS is neither down nor distrusted.
-    place.grants = format!(
-        r#"http = [{{ scheme = "https", host = "127.0.0.1", port = {} }}]"#,
-        place.port
-    );
-    let (answer, denials) = get(&place, &format!("https://127.0.0.1:{}/", place.port)).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
+    });
+    place.grants = format!(r#"http = [{{ scheme = "https", host = "127.0.0.1", port = {port} }}]"#);
+    let (answer, denials) = get(&place, &format!("https://127.0.0.1:{port}/")).await;
     assert!(
         matches!(answer, Err(Error::TlsProtocolError)) && denials.is_empty(),
         "{answer:?}"
