@@ -370,3 +370,126 @@ fn old_versions_go_and_those_that_can_be_gone_back_to_stay() {
             .exists()
     );
 }
+
+/// Signs every plugin of the world with a key, and gives the key as the configuration wants it.
+fn sign_all(world: &World, key: &str) -> String {
+    let made = world
+        .cli(&["plugin", "keygen", "--key", key, "--no-password", "-o", "json"])
+        .code(0);
+    for entry in fs::read_dir(world.path("plugins")).unwrap() {
+        let directory = entry.unwrap().path();
+        world
+            .cli(&["plugin", "sign", directory.to_str().unwrap(), "--key", key])
+            .code(0);
+    }
+    made.json::<Value>()["key"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn c05_with_keys_configured_only_signed_plugins_serve() {
+    let mut world = World::start();
+    let key = sign_all(&world, "team.key");
+    let config = fs::read_to_string(world.path("landfall.toml")).unwrap();
+    let trusting = |key: &str| format!("{config}\n[trust]\nkeys = [\"{key}\"]\n");
+    fs::write(world.path("landfall.toml"), trusting(&key)).unwrap();
+    world.restart_daemon();
+    let first = digest(&world, "wait");
+    assert!(
+        world
+            .plugins()
+            .iter()
+            .all(|plugin| plugin.state == "serving" && plugin.error.is_none())
+    );
+    let shown = world.cli(&["plugin", "inspect", "wait"]).code(0);
+    assert!(shown.out.contains(&key), "{shown}");
+
+    let error = |code: &str| {
+        eventually(code, || world.plugin("wait").error.filter(|error| error.contains(code)));
+        assert_eq!(digest(&world, "wait"), first, "the signed version goes on serving");
+    };
+    // Changed after it was signed.
+    edit(&world, "wait", "Waits longer");
+    error("LF0467");
+    // Signed by nobody, by a stranger, and a list that names another file.
+    let signature = world.path("plugins/wait/SHA256SUMS.minisig");
+    let good = fs::read_to_string(&signature).unwrap();
+    fs::remove_file(&signature).unwrap();
+    error("LF0465");
+    world
+        .cli(&["plugin", "keygen", "--key", "stranger.key", "--no-password"])
+        .code(0);
+    world
+        .cli(&["plugin", "sign", "plugins/wait", "--key", "stranger.key"])
+        .code(0);
+    error("LF0466");
+    fs::write(&signature, good).unwrap();
+    error("LF0466");
+    let manifest = world.path("plugins/wait/plugin.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    world
+        .cli(&["plugin", "sign", "plugins/wait", "--key", "team.key"])
+        .code(0);
+    eventually("the signed edit serves", || {
+        let now = world.plugin("wait");
+        (now.summary.as_deref() == Some("Waits longer") && now.error.is_none()).then_some(())
+    });
+    let second = digest(&world, "wait");
+    fs::rename(
+        world.path("plugins/wait/wait.wasm"),
+        world.path("plugins/wait/other.wasm"),
+    )
+    .unwrap();
+    fs::write(&manifest, text.replace("\"wait.wasm\"", "\"other.wasm\"")).unwrap();
+    let unlisted = || {
+        world
+            .plugin("wait")
+            .error
+            .filter(|error| error.contains("LF0467") || error.contains("LF0468"))
+    };
+    eventually("the renamed file is refused", unlisted);
+    assert_eq!(digest(&world, "wait"), second);
+
+    // A key that is no longer believed takes its versions along, stored ones too.
+    world
+        .cli(&["plugin", "keygen", "--key", "new.key", "--no-password"])
+        .code(0);
+    let public = fs::read_to_string(world.path("new.key.pub")).unwrap();
+    let new = public.lines().nth(1).unwrap();
+    fs::write(world.path("landfall.toml"), trusting(new)).unwrap();
+    world.restart_daemon();
+    assert!(world.plugins().iter().all(|plugin| plugin.state == "failed"));
+    let refused = world.cli(&["plugin", "activate", "webhook", &first]).code(5);
+    assert!(
+        refused.err.contains("LF0466") || refused.err.contains("LF0460"),
+        "{refused}"
+    );
+    fs::write(world.path("landfall.toml"), trusting("RWnothing")).unwrap();
+    let bad = world.cli(&["daemon", "run", "--config", "landfall.toml"]);
+    assert!(bad.err.contains("RWnothing") && bad.code != 0, "{bad}");
+}
+
+#[test]
+fn a_key_with_a_password_signs_only_with_it() {
+    let world = World::start();
+    let run = |arguments: &[&str], password: &str| {
+        let output = std::process::Command::new(crate::harness::process::binary())
+            .args(arguments)
+            .current_dir(world.path(""))
+            .env("LANDFALL_KEY_PASSWORD", password)
+            .output()
+            .unwrap();
+        output.status.success()
+    };
+    assert!(run(&["plugin", "keygen", "--key", "a.key"], "open sesame"));
+    assert!(
+        !run(&["plugin", "keygen", "--key", "a.key"], "open sesame"),
+        "a key is never overwritten"
+    );
+    assert!(!run(&["plugin", "sign", "plugins/wait", "--key", "a.key"], "wrong"));
+    assert!(run(
+        &["plugin", "sign", "plugins/wait", "--key", "a.key"],
+        "open sesame"
+    ));
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(world.path("a.key")).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+}

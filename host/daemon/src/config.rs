@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use landfall_recovery::words::Pairs;
-use landfall_runtime::{Grants, Limits, SecretError, Secrets};
+use landfall_runtime::{Grants, Limits, SecretError, Secrets, Trust};
 use serde::Deserialize;
 
 use crate::reload::{self, Reloaded};
@@ -24,6 +24,9 @@ pub struct Config {
     /// A directory of plugin directories. Relative to the file.
     #[serde(default = "plugins_default")]
     pub plugins: PathBuf,
+    /// Who may sign plugins.
+    #[serde(default)]
+    pub trust: TrustConfig,
     /// By name.
     #[serde(default)]
     pub sites: BTreeMap<String, SiteConfig>,
@@ -33,6 +36,15 @@ pub struct Config {
     /// By plugin name; a runbook that is not here has no grants and an empty configuration.
     #[serde(default)]
     pub runbooks: BTreeMap<String, RunbookConfig>,
+}
+
+/// Whom to believe about plugins.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TrustConfig {
+    /// Minisign public keys (`RW...`). With any, a plugin that none of them signed is refused.
+    #[serde(default)]
+    pub keys: Vec<String>,
 }
 
 /// A site: an adapter, its configuration and what it may reach.
@@ -137,6 +149,14 @@ pub enum ConfigError {
         /// What is wrong.
         why: String,
     },
+    /// A key that is none.
+    #[error("the configuration {path}, trust.keys: {why}")]
+    Key {
+        /// Which.
+        path: String,
+        /// In words.
+        why: String,
+    },
     /// Nothing could ever be done there.
     #[error("the configuration {path} lets site `{site}` have no operation at all; `limit` is at least 1")]
     NoOperations {
@@ -197,6 +217,9 @@ impl Config {
         if let Err(why) = self.secrets.check() {
             return Err(ConfigError::Secrets { path, why });
         }
+        if let Err(why) = self.trust() {
+            return Err(ConfigError::Key { path, why });
+        }
         let sites = self.sites.iter().map(|(name, site)| (name, &site.grants));
         let runbooks = self.runbooks.iter().map(|(name, runbook)| (name, &runbook.grants));
         for (who, grants) in sites.chain(runbooks) {
@@ -235,6 +258,10 @@ impl Config {
             (format!("secret {name}"), read)
         }));
         found
+    }
+
+    pub(crate) fn trust(&self) -> Result<Trust, String> {
+        Trust::new(&self.trust.keys)
     }
 
     /// Reads the file; its relative paths become relative to its directory.

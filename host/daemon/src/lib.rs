@@ -110,11 +110,16 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
         config.listen = listen;
     }
     config.check(&options.config)?;
+    let trust = config.trust().map_err(|why| ConfigError::Key {
+        path: options.config.display().to_string(),
+        why,
+    })?;
     let config = Arc::new(Live::new(options.config, read, config));
     let (live, config) = (Arc::clone(&config), config.now());
     let store = Store::open(&config.data)?;
     let mut plugins = RuntimeOptions::new(config.data.join("plugins"));
     plugins.state = Arc::new(Kept::new(store.clone()));
+    plugins.trust = trust;
     let runtime = Runtime::new(plugins)?;
     runtime.set_secrets(config.secrets.clone());
     let fatal = tokio::sync::watch::Sender::new(None);

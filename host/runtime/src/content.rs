@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use crate::trust::Signed;
 use crate::{digest, files};
 
 /// The manifest's file name, here and at the author's.
@@ -14,6 +15,9 @@ pub(crate) const MANIFEST: &str = "plugin.toml";
 
 /// The component's name here, whatever the author calls it.
 const COMPONENT: &str = "component.wasm";
+
+/// The checksums and their signature: one file, so that the two always belong together.
+const SIGNED: &str = "signed.json";
 
 #[derive(Debug)]
 pub(crate) struct ContentStore {
@@ -25,6 +29,8 @@ pub(crate) struct ContentStore {
 pub(crate) struct Content {
     pub(crate) manifest: Vec<u8>,
     pub(crate) component: Vec<u8>,
+    /// Who vouches for it, if anybody does.
+    pub(crate) signed: Option<Signed>,
 }
 
 impl ContentStore {
@@ -37,7 +43,7 @@ impl ContentStore {
     pub(crate) fn keep(&self, digits: &str, content: &Content) -> io::Result<()> {
         let place = self.directory.join(digits);
         if place.is_dir() {
-            return Ok(());
+            return self.keep_signature(&place, content.signed.as_ref());
         }
         let temporary = files::temporary_beside(&place)?;
         let kept = write(&temporary, content).and_then(|()| files::publish(&temporary, &place));
@@ -57,7 +63,32 @@ impl ContentStore {
         Ok(Content {
             manifest: fs::read(place.join(MANIFEST))?,
             component: fs::read(place.join(COMPONENT))?,
+            signed: match fs::read(place.join(SIGNED)) {
+                Ok(bytes) => serde_json::from_slice(&bytes).ok(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            },
         })
+    }
+
+    /// A version that was kept unsigned, or signed by somebody else, may be signed later.
+    fn keep_signature(&self, place: &Path, signed: Option<&Signed>) -> io::Result<()> {
+        let Some(signed) = signed else { return Ok(()) };
+        let (path, bytes) = (place.join(SIGNED), serde_json::to_vec(signed)?);
+        if fs::read(&path).is_ok_and(|known| known == bytes) {
+            return Ok(());
+        }
+        let temporary = files::temporary_beside(&self.directory.join(SIGNED))?;
+        files::write_synced(&temporary, &[&bytes]).and_then(|()| files::publish(&temporary, &path))
+    }
+
+    /// Removes a version that is damaged, so that its files can be put back.
+    pub(crate) fn forget(&self, digits: &str) -> io::Result<()> {
+        let place = self.directory.join(digits);
+        // Renamed first: a version is there whole or not at all.
+        let temporary = files::temporary_beside(&place)?;
+        fs::rename(&place, &temporary)?;
+        fs::remove_dir_all(&temporary)
     }
 
     /// Digests of all versions.
@@ -77,12 +108,9 @@ impl ContentStore {
         let mut removed = self.list()?;
         removed.retain(|digest| !kept.contains(digest));
         for digest in &removed {
-            let Some(digits) = digest::digits(digest) else { continue };
-            let place = self.directory.join(digits);
-            // Renamed first: a version is there whole or not at all.
-            let temporary = files::temporary_beside(&place)?;
-            fs::rename(&place, &temporary)?;
-            fs::remove_dir_all(&temporary)?;
+            if let Some(digits) = digest::digits(digest) {
+                self.forget(digits)?;
+            }
         }
         Ok(removed)
     }
@@ -92,5 +120,8 @@ fn write(temporary: &Path, content: &Content) -> io::Result<()> {
     files::private_directory(temporary)?;
     files::write_synced(&temporary.join(COMPONENT), &[&content.component])?;
     files::write_synced(&temporary.join(MANIFEST), &[&content.manifest])?;
+    if let Some(signed) = &content.signed {
+        files::write_synced(&temporary.join(SIGNED), &[&serde_json::to_vec(signed)?])?;
+    }
     files::sync_directory(temporary)
 }

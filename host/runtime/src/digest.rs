@@ -24,10 +24,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// What a job pins: component and manifest together, since the manifest bounds what the component may do. Both are
 /// hashed first, so that no byte can wander from one to the other.
 pub(crate) fn of_plugin(manifest: &[u8], component: &[u8]) -> String {
-    format!(
-        "sha256:{}",
-        sha256(&[&Sha256::digest(manifest), &Sha256::digest(component)])
-    )
+    of_parts(manifest, component).0
+}
+
+/// As [`of_plugin`], with the component's own digest, which is the costly part of it.
+pub(crate) fn of_parts(manifest: &[u8], component: &[u8]) -> (String, String) {
+    let component = Sha256::digest(component);
+    let plugin = sha256(&[&Sha256::digest(manifest), &component]);
+    (format!("sha256:{plugin}"), hex(&component))
 }
 
 /// The hex digits of a plugin's digest, if it is one. They become a file name.

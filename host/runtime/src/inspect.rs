@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use semver::Version;
+use serde::{Deserialize, Serialize};
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::{Engine, Precompiled};
 
@@ -44,7 +45,7 @@ const HARMLESS: [&str; 9] = [
 ];
 
 /// What a component imports and exports, by name.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Surface {
     pub(crate) imports: BTreeSet<String>,
     pub(crate) exports: BTreeSet<String>,

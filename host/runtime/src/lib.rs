@@ -80,6 +80,7 @@ mod session;
 mod stage;
 mod state;
 mod transport;
+mod trust;
 mod watch;
 
 pub use adapter::Adapter;
@@ -109,4 +110,5 @@ pub use runbook::Runbook;
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};
 pub use secret::{SecretError, SecretPlace, Secrets};
 pub use stage::{Script, Stage, StageLine, StageReply, StageRequest, Watcher};
+pub use trust::Trust;
 pub use watch::Watch;

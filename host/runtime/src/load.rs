@@ -10,9 +10,10 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::exports::landfall::plugin as exports;
+use crate::cache::{Facts, Origin};
 use crate::call::{Callee, Guest, OtherTypes};
 use crate::content::{Content, MANIFEST};
 use crate::contract::plugin::Info;
@@ -26,6 +27,7 @@ use crate::plugin::Plugin;
 use crate::runtime::Shared;
 use crate::session::Sessions;
 use crate::state::{GuestState, Subject};
+use crate::trust::{self, SIGNATURE, SUMS, Signed};
 use crate::{digest, manifest};
 
 /// A manifest is a page of text.
@@ -105,6 +107,18 @@ pub enum LoadError {
     /// What the store holds is not what was put there.
     #[error("the version {0} is damaged in the content store; put that version's files back into the plugin directory")]
     Damaged(String),
+    /// Signatures are required, and it has none.
+    #[error("it is not signed; `{SUMS}` and `{SIGNATURE}` are needed")]
+    Unsigned,
+    /// Its signature is no good.
+    #[error("its signature is not accepted: {0}")]
+    Signature(String),
+    /// A file is not the one that was signed.
+    #[error("{0} is not the file that was signed")]
+    Altered(String),
+    /// A file was not signed.
+    #[error("{0} is not among the files that were signed")]
+    NotListed(String),
     /// A person took it out of service for good.
     #[error("the version {0} was revoked")]
     Revoked(String),
@@ -135,6 +149,10 @@ impl LoadError {
             Self::Damaged(_) => "LF0415",
             Self::Host(_) => "LF0416",
             Self::Revoked(_) => "LF0461",
+            Self::Unsigned => "LF0465",
+            Self::Signature(_) => "LF0466",
+            Self::Altered(_) => "LF0467",
+            Self::NotListed(_) => "LF0468",
         }
     }
 }
@@ -174,7 +192,12 @@ pub(crate) async fn from_store(shared: &Arc<Shared>, digest: &str) -> Result<Arc
     let (store, wanted) = (Arc::clone(shared), digest.to_owned());
     let content = blocking(move || match store.store.read(&digits) {
         Ok(content) if digest::of_plugin(&content.manifest, &content.component) == wanted => Ok(content),
-        Ok(_) => Err(LoadError::Damaged(wanted)),
+        Ok(_) => {
+            if let Err(error) = store.store.forget(&digits) {
+                tracing::warn!(%error, digits, "a damaged version could not be removed");
+            }
+            Err(LoadError::Damaged(wanted))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LoadError::NotInStore(wanted)),
         Err(source) => Err(LoadError::Io {
             path: digits.into(),
@@ -188,7 +211,24 @@ pub(crate) async fn from_store(shared: &Arc<Shared>, digest: &str) -> Result<Arc
 fn read_files(directory: &Path, limit: u64) -> Result<Content, LoadError> {
     let manifest = read_file(&directory.join(MANIFEST), LARGEST_MANIFEST)?;
     let component = read_file(&directory.join(&parse(&manifest)?.plugin.component), limit)?;
-    Ok(Content { manifest, component })
+    let signed = match (text(directory, SUMS)?, text(directory, SIGNATURE)?) {
+        (Some(sums), Some(signature)) => Some(Signed { sums, signature }),
+        _ => None,
+    };
+    Ok(Content {
+        manifest,
+        component,
+        signed,
+    })
+}
+
+/// A text that may be missing.
+fn text(directory: &Path, name: &str) -> Result<Option<String>, LoadError> {
+    match read_file(&directory.join(name), trust::LARGEST) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(LoadError::MissingFile { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
@@ -209,24 +249,27 @@ fn parse(manifest: &[u8]) -> Result<Manifest, LoadError> {
 }
 
 pub(crate) async fn from_content(shared: &Arc<Shared>, content: Content) -> Result<Arc<Plugin>, LoadError> {
-    let digest = digest::of_plugin(&content.manifest, &content.component);
+    let content = Arc::new(content);
+    let hashed = Arc::clone(&content);
+    let (digest, code) = blocking(move || digest::of_parts(&hashed.manifest, &hashed.component)).await?;
     refuse_revoked(shared, &digest)?;
+    let manifest = parse(&content.manifest)?;
+    let signed_by = shared.trust.check(&content, &manifest.plugin.component)?;
     if let Some(plugin) = alive(shared, &digest) {
+        keep(shared, &digest, content).await?;
         return Ok(plugin);
     }
-    let manifest = parse(&content.manifest)?;
-    let surface = inspect::surface(&content.component)?;
-    surface.check(manifest.plugin.kind)?;
-
-    let slot = shared
-        .compiling
-        .acquire()
-        .await
-        .map_err(|error| LoadError::Host(error.to_string()))?;
-    let host = Arc::clone(shared);
-    let (compiled, content) = blocking(move || (host.cache.load(&host.engine, &content.component), content)).await?;
-    drop(slot);
-    let (component, origin) = compiled.map_err(LoadError::Compile)?;
+    let (host, cached) = (Arc::clone(shared), code.clone());
+    let known = blocking(move || host.cache.read(&host.engine, &cached)).await?;
+    let (component, surface, info, origin) = if let Some((component, facts)) = known {
+        // What was found out about these bytes when they were compiled is as true as the code.
+        facts.surface.check(manifest.plugin.kind)?;
+        (component, facts.surface, Some(facts.info.into()), Origin::Cache)
+    } else {
+        let surface = inspect::surface(&content.component)?;
+        surface.check(manifest.plugin.kind)?;
+        (compile(shared, &content).await?, surface, None, Origin::Compiler)
+    };
     // With everything linked: what cannot be satisfied now never can be, whatever is granted.
     let everything = shared
         .linkers
@@ -241,7 +284,18 @@ pub(crate) async fn from_content(shared: &Arc<Shared>, content: Content) -> Resu
         version: manifest.plugin.version.clone(),
         digest,
     };
-    let info = describe(shared, pre, &identity, manifest.plugin.kind).await?;
+    let info = if let Some(info) = info {
+        info
+    } else {
+        let info = describe(shared, pre, &identity, manifest.plugin.kind).await?;
+        let facts = Facts {
+            surface: surface.clone(),
+            info: (&info).into(),
+        };
+        let (host, compiled) = (Arc::clone(shared), component.clone());
+        blocking(move || host.cache.store(&code, &compiled, &facts)).await?;
+        info
+    };
     agree(&manifest, &info)?;
     keep(shared, &identity.digest, content).await?;
 
@@ -252,11 +306,24 @@ pub(crate) async fn from_content(shared: &Arc<Shared>, content: Content) -> Resu
         surface,
         component,
         origin,
+        signed_by,
         health: Arc::new(Health::new(shared.struck.clone())),
         sessions: Sessions::default(),
     });
     remember(shared, &plugin);
     usable(shared, plugin)
+}
+
+/// One at a time, see [`Shared::compiling`].
+async fn compile(shared: &Arc<Shared>, content: &Arc<Content>) -> Result<Component, LoadError> {
+    let _slot = shared
+        .compiling
+        .acquire()
+        .await
+        .map_err(|error| LoadError::Host(error.to_string()))?;
+    let (host, content) = (Arc::clone(shared), Arc::clone(content));
+    let compiled = blocking(move || Component::from_binary(&host.engine, &content.component)).await?;
+    compiled.map_err(LoadError::Compile)
 }
 
 /// Asked again once it is remembered as loaded: a revocation meanwhile found it there, or is found here.
@@ -358,7 +425,7 @@ fn agree(manifest: &Manifest, info: &Info) -> Result<(), LoadError> {
     Ok(())
 }
 
-async fn keep(shared: &Arc<Shared>, digest: &str, content: Content) -> Result<(), LoadError> {
+async fn keep(shared: &Arc<Shared>, digest: &str, content: Arc<Content>) -> Result<(), LoadError> {
     let Some(digits) = digest::digits(digest).map(str::to_owned) else {
         return Err(LoadError::Host(format!("{digest} is no digest")));
     };

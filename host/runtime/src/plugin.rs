@@ -22,6 +22,7 @@ pub struct Plugin {
     pub(crate) surface: Surface,
     pub(crate) component: Component,
     pub(crate) origin: Origin,
+    pub(crate) signed_by: Option<String>,
     pub(crate) health: Arc<Health>,
     /// Gone with the last user of this version.
     pub(crate) sessions: Sessions,
@@ -61,6 +62,11 @@ impl Plugin {
     /// Whether its machine code was compiled now or earlier.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// The configured key that vouches for it, if signatures are required.
+    pub fn signed_by(&self) -> Option<&str> {
+        self.signed_by.as_deref()
     }
 
     /// Interfaces that its component imports.

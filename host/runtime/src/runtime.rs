@@ -20,6 +20,7 @@ use crate::load::LoadError;
 use crate::plugin::Plugin;
 use crate::secret::Secrets;
 use crate::transport::Pool;
+use crate::trust::Trust;
 
 /// Instances at once: more calls wait. Each holds 6 GiB of address space per memory, which any 64-bit Linux has.
 const INSTANCES: u32 = 128;
@@ -43,6 +44,8 @@ pub struct RuntimeOptions {
     pub largest_component: u64,
     /// Keeps what plugins want kept; by default for as long as the process lives.
     pub state: Arc<dyn StateStore>,
+    /// Who may sign plugins; by default nobody has to.
+    pub trust: Trust,
 }
 
 impl RuntimeOptions {
@@ -54,6 +57,7 @@ impl RuntimeOptions {
             instances: INSTANCES,
             largest_component: LARGEST_COMPONENT,
             state: Arc::new(MemoryState::default()),
+            trust: Trust::default(),
         }
     }
 }
@@ -112,6 +116,7 @@ pub(crate) struct Shared {
     pub(crate) cache: CodeCache,
     pub(crate) store: ContentStore,
     pub(crate) linkers: Linkers,
+    pub(crate) trust: Trust,
     pub(crate) clients: Clients,
     /// Where the operator's secrets are now.
     pub(crate) secrets: ArcSwap<Secrets>,
@@ -138,6 +143,7 @@ impl Runtime {
             instances,
             largest_component,
             state,
+            trust,
         } = options;
         let nested = (instances / NESTED_SHARE).max(1);
         let (engine, allocator) = engine::build(instances.saturating_add(nested)).map_err(RuntimeError::Engine)?;
@@ -156,6 +162,7 @@ impl Runtime {
             linkers: Linkers::new(engine.clone()),
             secrets: ArcSwap::default(),
             tokens: TokenStore::default(),
+            trust,
             clients: Clients::new().map_err(RuntimeError::Http)?,
             largest_component,
             shelves: Shelves::new(state),

@@ -30,7 +30,7 @@ impl What {
     fn benchmarks(self) -> &'static [&'static str] {
         match self {
             Self::Plan => &["plan"],
-            Self::Plugins => &["calls", "isolation"],
+            Self::Plugins => &["calls", "isolation", "reload"],
         }
     }
 }

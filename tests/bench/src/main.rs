@@ -8,6 +8,7 @@ mod isolation;
 mod peers;
 mod plan;
 mod raw;
+mod reload;
 mod world;
 
 use anyhow::{Result, bail};
@@ -23,7 +24,8 @@ async fn main() -> Result<()> {
             "plan" => plan::run().await?,
             "calls" => calls::run().await?,
             "isolation" => isolation::run().await?,
-            other => bail!("no benchmark `{other}`: there are plan, calls, isolation"),
+            "reload" => reload::run().await?,
+            other => bail!("no benchmark `{other}`: there are plan, calls, isolation, reload"),
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod sign;
 mod test;
 mod versions;
 
@@ -38,6 +39,10 @@ pub(super) enum Command {
     },
     #[command(flatten)]
     Versions(versions::Command),
+    /// Make a pair of keys to sign plugins with
+    Keygen(sign::Keygen),
+    /// Sign a plugin's directory
+    Sign(sign::Sign),
     /// Make components of plugin crates and projects, each in a directory of its own beside its `plugin.toml`
     Build {
         /// Directories of plugins in Rust, Python or JavaScript [default: the current one]
@@ -107,6 +112,8 @@ impl Command {
                 context.out.one(&created, || created.to_string())?;
             }
             Self::Versions(command) => command.run(context).await?,
+            Self::Keygen(arguments) => arguments.run(context)?,
+            Self::Sign(arguments) => arguments.run(context)?,
             Self::Build { paths, out, all } => {
                 let request = plugin::Request { paths, out, all };
                 let mut notes = anstream::stderr();

@@ -283,6 +283,7 @@ async fn detail(engine: &Arc<Engine>, status: PluginStatus) -> PluginDetail {
     };
     if let Some(plugin) = serving {
         detail.requested = serde_json::to_value(&plugin.manifest().requests).unwrap_or_default();
+        detail.signed_by = plugin.signed_by().map(str::to_owned);
         detail.imports = plugin.imports();
         detail.exports = plugin.exports();
         detail.bound = accept::places(&engine.config.now(), plugin.name(), plugin.kind())

@@ -194,3 +194,17 @@ async fn c05_a_revoked_version_ends_its_calls_and_never_runs_again() {
         assert_eq!(refused.unwrap_err().code(), "LF0461");
     }
 }
+
+#[tokio::test]
+async fn c05_a_warm_load_asks_neither_the_parser_nor_the_plugin() {
+    let place = Place::new();
+    let directory = Fixture::policy().write(&place.plugins());
+    let first = place.runtime.load(&directory).await.unwrap();
+    let (info, imports) = (first.info().clone(), first.imports());
+    drop(first);
+    let place = place.restarted();
+    let again = place.runtime.load(&directory).await.unwrap();
+    assert_eq!(again.origin(), Origin::Cache);
+    assert_eq!((again.info().name.clone(), again.imports()), (info.name, imports));
+    assert!(again.strikes().is_empty());
+}
