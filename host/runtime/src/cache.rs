@@ -1,13 +1,17 @@
 //! Compiled code on disk, so that a daemon with compiled plugins is ready at once.
 //!
 //! Loading compiled code means running whatever is in the file, and wasmtime cannot check that. Two things make it
-//! safe here: the directory belongs to this user and nobody else can write to it (checked at start), and the bytes are
-//! read into memory and compared with their checksum before use, so a torn or decayed file is compiled again. A MAC
-//! would add nothing: its key would have to lie where the cache lies, and who can write there can read it. Compiled
-//! code is never taken from a plugin's package. The key is the engine's own compatibility hash and the component's
-//! digest, so another wasmtime or other settings never meet this file.
+//! safe here: the directory belongs to this user and nobody else can write to it (checked at start), and the whole file
+//! is compared with its checksum before use, so a torn or decayed one is compiled again. A MAC would add nothing: its
+//! key would have to lie where the cache lies, and who can write there can read it. Compiled code is never taken from a
+//! plugin's package. The key is the engine's own compatibility hash and the component's digest, so another wasmtime or
+//! other settings never meet this file.
+//!
+//! The file is mapped and not copied, since an interpreter's code has tens of megabytes. That holds because no file here
+//! is ever written to again: one that is replaced or removed lives on for who has it mapped.
 
 use std::hash::{Hash, Hasher};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{fs, io};
@@ -16,18 +20,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::contract::plugin::Info;
 use crate::inspect::Surface;
 use crate::{digest, files};
 
-/// A checksum of the rest stands in front. It finds decay and torn writes, and nobody else can write here; it runs at
-/// the speed of memory, since it is computed over tens of megabytes at each start.
-const CHECKSUM: usize = size_of::<u128>();
-
-/// Then the length of the facts.
-const LENGTH: usize = size_of::<u32>();
+/// Code is read in pieces of this size to be compared with its checksum: they stay in the processor's cache.
+const PIECE: usize = 256 << 10;
 
 /// All compiled code together: a hundred interpreters, or some thousand Rust plugins.
 const LARGEST: u64 = 2 << 30;
@@ -110,12 +110,12 @@ impl CodeCache {
     /// What was compiled earlier from the component of this digest, if it is there and whole.
     pub(crate) fn read(&self, engine: &Engine, component: &str) -> Option<(Component, Facts)> {
         let path = self.path(component);
-        let file = fs::read(&path).ok()?;
-        let found = open(engine, &file);
+        let file = fs::File::open(&path).ok()?;
+        let found = open(engine, &path, &file);
         if found.is_none() {
             tracing::warn!(path = %path.display(), "cached code is damaged or of another engine; it is compiled again");
-            let _ = fs::remove_file(&path);
-        } else if let Ok(file) = fs::File::open(&path) {
+            let _ = remove(&path);
+        } else {
             // What was used last is kept longest.
             let _ = file.set_modified(now());
         }
@@ -132,16 +132,18 @@ impl CodeCache {
     }
 
     fn path(&self, component: &str) -> PathBuf {
-        self.directory.join(format!("{component}.cwasm"))
+        self.directory.join(format!("{component}.{CODE}"))
     }
 
     /// Removes what was not used for longest, until the rest fits. The file that was just written stays.
     fn shrink(&self, largest: u64, newest: &Path) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
-            let entry = entry?;
-            let about = entry.metadata()?;
-            files.push((about.modified()?, about.len(), entry.path()));
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == CODE) {
+                let about = fs::metadata(&path)?;
+                files.push((about.modified()?, about.len(), path));
+            }
         }
         files.sort();
         let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
@@ -150,12 +152,34 @@ impl CodeCache {
                 break;
             }
             if path != newest {
-                fs::remove_file(path)?;
+                remove(&path)?;
                 total = total.saturating_sub(size);
             }
         }
         Ok(())
     }
+}
+
+/// Ending of the files with code.
+const CODE: &str = "cwasm";
+
+/// What stands beside the code.
+#[derive(Debug, Serialize, Deserialize)]
+struct Beside {
+    /// JSON of [`Facts`].
+    facts: String,
+    /// Of the code and the facts. It finds decay and torn writes, and nobody else can write here.
+    checksum: String,
+}
+
+fn beside(code: &Path) -> PathBuf {
+    code.with_extension("json")
+}
+
+/// The code last: what stands beside it means nothing without it.
+fn remove(code: &Path) -> io::Result<()> {
+    let _ = fs::remove_file(beside(code));
+    fs::remove_file(code)
 }
 
 #[expect(
@@ -175,34 +199,49 @@ pub enum Origin {
     Cache,
 }
 
-/// Checksum, length of the facts, facts, code.
-fn open(engine: &Engine, file: &[u8]) -> Option<(Component, Facts)> {
-    let (checksum, rest) = file.split_at_checked(CHECKSUM)?;
-    if xxh3_128(rest).to_le_bytes() != checksum {
+fn open(engine: &Engine, path: &Path, code: &fs::File) -> Option<(Component, Facts)> {
+    let beside: Beside = serde_json::from_slice(&fs::read(beside(path)).ok()?).ok()?;
+    let facts = serde_json::from_str(&beside.facts).ok()?;
+    if checksum(code, &beside.facts).ok()? != beside.checksum {
         return None;
     }
-    let (length, rest) = rest.split_at_checked(LENGTH)?;
-    let length = u32::from_le_bytes(length.try_into().ok()?);
-    let (facts, code) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    let facts = serde_json::from_slice(facts).ok()?;
-    // SAFETY: the bytes were written by `store` below, from `Component::serialize`: the directory is writable for this
-    // user alone, and the checksum shows that they are unchanged. They are copied, so that a later change of the file
-    // cannot reach running code.
-    let component = unsafe { Component::deserialize(engine, code) }.ok()?;
+    // SAFETY: the file was written by `store` below, from `Component::serialize`: the directory is writable for this
+    // user alone, and the checksum shows that it is unchanged. It is never written to again, only removed or replaced
+    // by renaming, which leaves what is mapped as it is.
+    let component = unsafe { Component::deserialize_file(engine, path) }.ok()?;
     Some((component, facts))
 }
 
 fn store(path: &Path, compiled: &Component, facts: &Facts) -> wasmtime::Result<()> {
-    let facts = serde_json::to_vec(facts)?;
-    let length = u32::try_from(facts.len())?.to_le_bytes();
-    let rest = [length.as_slice(), &facts, &compiled.serialize()?].concat();
+    let code = compiled.serialize()?;
+    let facts = serde_json::to_string(facts)?;
+    let checksum = checksum(code.as_slice(), &facts)?;
+    put(path, &code)?;
+    put(&beside(path), &serde_json::to_vec(&Beside { facts, checksum })?)?;
+    Ok(())
+}
+
+fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = files::temporary_beside(path)?;
-    let written = files::write_synced(&temporary, &[&xxh3_128(&rest).to_le_bytes(), &rest]);
-    let published = written.and_then(|()| files::publish(&temporary, path));
+    let published = files::write_synced(&temporary, &[bytes]).and_then(|()| files::publish(&temporary, path));
     if published.is_err() {
         let _ = fs::remove_file(&temporary);
     }
-    Ok(published?)
+    published
+}
+
+/// It runs at the speed of memory, since it goes over tens of megabytes at each start.
+fn checksum(mut code: impl Read, facts: &str) -> io::Result<String> {
+    let mut sum = Xxh3::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match code.read(&mut piece)? {
+            0 => break,
+            length => sum.update(piece.get(..length).unwrap_or_default()),
+        }
+    }
+    sum.update(facts.as_bytes());
+    Ok(digest::hex(&sum.digest128().to_le_bytes()))
 }
 
 /// Feeds a `Hash` to SHA-256: the standard hasher's values may change between compilers.
