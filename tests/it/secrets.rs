@@ -116,7 +116,10 @@ fn c07_no_secret_stands_in_a_log_an_error_the_journal_or_an_answer() {
     let needles = [TOKEN, PASSWORD, basic, "p&amp;ss-w0rd"].map(str::to_owned);
     let answers = [
         world.cli(&["job", "show", &job.id, "-o", "json"]).code(0).to_string(),
-        world.cli(&["plugin", "inspect", "webhook", "-o", "json"]).code(0).to_string(),
+        world
+            .cli(&["plugin", "inspect", "webhook", "-o", "json"])
+            .code(0)
+            .to_string(),
         world.cli(&["site", "list"]).to_string(),
         world.api.get::<Value>(&format!("api/v1/jobs/{}", job.id)).to_string(),
     ];
