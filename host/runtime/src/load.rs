@@ -233,11 +233,16 @@ fn text(directory: &Path, name: &str) -> Result<Option<String>, LoadError> {
 
 fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
     let path = path.to_owned();
-    let mut bytes = Vec::new();
-    // One byte more than is taken, so that a file that grows while it is read is noticed too.
-    match std::fs::File::open(&path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)) {
-        Ok(_) if bytes.len() as u64 > limit => Err(LoadError::TooLarge { path, limit }),
-        Ok(_) => Ok(bytes),
+    let read = std::fs::File::open(&path).and_then(|file| {
+        // An interpreter has tens of megabytes: they are read into one piece of memory. One byte more than is taken, so
+        // that a file that grows while it is read is noticed too.
+        let size = file.metadata()?.len().min(limit);
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        file.take(limit + 1).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    match read {
+        Ok(bytes) if bytes.len() as u64 > limit => Err(LoadError::TooLarge { path, limit }),
+        Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LoadError::MissingFile { path }),
         Err(source) => Err(LoadError::Io { path, source }),
     }
