@@ -19,6 +19,7 @@ mod crash;
 mod disaster;
 mod dry_run;
 mod events;
+mod evidence;
 mod guests;
 mod harness;
 mod hostile;

@@ -5,11 +5,13 @@ mod commit;
 mod completions;
 mod daemon;
 mod doctor;
+mod evidence;
 mod explain;
 mod failover;
 mod inventory;
 mod item;
 mod job;
+mod journal;
 mod lab;
 mod plan;
 mod plugin;
@@ -110,6 +112,11 @@ enum Command {
     /// Recovery-point policies: what they offer, decided, and would decide
     #[command(subcommand)]
     Policy(policy::Command),
+    /// What a job did, signed, for who was not there
+    Evidence(evidence::Arguments),
+    /// The record of the past: verify it
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Explain an error code; without one, list them all
     Explain(explain::Arguments),
     /// Check that everything a recovery needs works
@@ -167,6 +174,8 @@ impl Cli {
             Command::Job(command) => command.run(&context).await,
             Command::Plugin(command) => command.run(&context).await,
             Command::Policy(command) => command.run(&context).await,
+            Command::Evidence(arguments) => arguments.run(&context).await,
+            Command::Journal(command) => command.run(&context),
             Command::Explain(arguments) => arguments.run(&context),
             Command::Doctor(arguments) => arguments.run(&context).await,
             Command::Completions(arguments) => arguments.run(),

@@ -70,7 +70,8 @@ impl Connection {
         }
     }
 
-    fn data(&self) -> PathBuf {
+    /// The daemon's data directory.
+    pub(crate) fn data(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(default_data)
     }
 }

@@ -103,6 +103,17 @@ pub(crate) enum Failure {
     /// An adapter cannot be tried.
     #[error(transparent)]
     Scratch(#[from] landfall_harness::ScratchError),
+    /// A file of evidence proves nothing.
+    #[error("{name} is no evidence: {why}")]
+    Evidence {
+        /// As the user named it.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The data directory's store.
+    #[error(transparent)]
+    Store(#[from] landfall_store::StoreError),
     /// The lab cannot start or go on.
     #[error(transparent)]
     Lab(#[from] landfall_lab::LabError),
@@ -125,6 +136,8 @@ impl Failure {
             Self::Unreachable { .. } | Self::Stranger { .. } | Self::Lost { .. } => Some(codes::UNREACHABLE),
             Self::NoToken { .. } => Some(codes::NOT_AUTHORISED),
             Self::Daemon(error) => Some(error.code()),
+            Self::Evidence { .. } => Some(codes::EVIDENCE),
+            Self::Store(error) => Some(error.code()),
             Self::Case(error) => Some(error.code()),
             Self::NoCases { .. } => Some(codes::NO_CASES),
             Self::Scratch(_) => Some(codes::SCRATCH_SITE),
@@ -156,6 +169,8 @@ impl Failure {
             | Self::Harness(_)
             | Self::Scratch(_)
             | Self::NotServed { .. }
+            | Self::Evidence { .. }
+            | Self::Store(_)
             | Self::Lab(_)
             | Self::Daemon(_) => Exit::Refused,
             // A reader that has seen enough is no error.

@@ -68,6 +68,7 @@ fn protected() -> OpenApiRouter<Shared> {
         .routes(routes!(jobs::list, jobs::create))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::recorded))
+        .routes(routes!(jobs::evidence))
         .routes(routes!(jobs::decide))
         .routes(routes!(events::of_job))
         .routes(routes!(events::all))

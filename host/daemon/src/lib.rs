@@ -11,6 +11,7 @@ mod contract;
 mod decisions;
 mod documents;
 mod engine;
+pub mod evidence;
 mod hex;
 mod kept;
 mod plugins;
@@ -21,6 +22,7 @@ mod reload;
 pub mod replay;
 mod replicate;
 mod runner;
+mod seals;
 mod sites;
 mod start;
 mod step;
@@ -91,8 +93,9 @@ impl DaemonError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Config(_) => codes::CONFIGURATION,
-            Self::Store(StoreError::Directory { .. } | StoreError::InUse(_)) | Self::Io { .. } => codes::DATA_DIRECTORY,
-            Self::Store(_) | Self::Fatal(_) => codes::STORE,
+            Self::Io { .. } => codes::DATA_DIRECTORY,
+            Self::Store(error) => error.code(),
+            Self::Fatal(_) => codes::STORE,
             Self::Runtime(error) => error.code(),
             Self::Registry(error) => error.code(),
         }
@@ -132,6 +135,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     recover(&engine)?;
     tokio::spawn(replicate::run(Arc::clone(&engine)));
     tokio::spawn(plugins::tidy(Arc::clone(&engine)));
+    tokio::spawn(seals::run(Arc::clone(&engine)));
     tokio::spawn(hang_ups(Arc::clone(&engine)));
 
     let io = |what: String| move |source| DaemonError::Io { what, source };

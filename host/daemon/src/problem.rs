@@ -85,6 +85,11 @@ impl Refusal {
     }
 
     /// A fault of ours.
+    /// What was written is not what is there.
+    pub(crate) fn damaged(why: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, codes::STORE, why.to_owned())
+    }
+
     pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, codes::INTERNAL, error.to_string())

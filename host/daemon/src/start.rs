@@ -155,6 +155,7 @@ fn subject_of(engine: &Engine, request: &JobRequest) -> Result<(Plan, Vec<String
                 shutdown: true,
                 test_network: None,
                 fence_max_age_ms: FENCE_MAX_AGE_MS,
+                rto_ms: None,
                 groups: vec![Group {
                     name: "machines".to_owned(),
                     machines: items.clone(),

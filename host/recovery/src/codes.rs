@@ -150,6 +150,7 @@ codes! {
     CONFIGURATION "LF0504" "The daemon's configuration is not valid", "A key or value in the TOML file does not fit; the message has the place.", "See docs/configuration.md.";
     DATA_DIRECTORY "LF0505" "The data directory cannot be used", "Another daemon uses it, it is not writable, or others may read it.", "One daemon per data directory; it must belong to the daemon's user with mode 0700.";
     STORE "LF0506" "The journal cannot be written or read", "The disk is full or failing, or the file was changed by something else. The daemon stops rather than go on unrecorded.", "Mend the disk and start the daemon: it goes on where it was.";
+    EVIDENCE "LF0507" "Evidence is not accepted", "The file was not signed with this key, or was changed afterwards: a record, the frozen job, the report, the page.", "Get the file again from who wrote it, and the installation's key by another way (`landfall journal key` prints it there).";
     INTERNAL "LF0599" "Internal error", "A fault in Landfall itself.", "Please report it with the log.";
 }
 

@@ -13,6 +13,7 @@ pub struct Batch {
     pub(crate) endings: Vec<(String, String, u64)>,
     pub(crate) states: Vec<(Space, String, Option<String>)>,
     pub(crate) kept: Vec<(Space, u32)>,
+    pub(crate) seals: Vec<(Option<String>, u64)>,
 }
 
 /// A new job.
@@ -139,6 +140,13 @@ impl Batch {
         self
     }
 
+    /// Signs how far a job's journal goes now, after what else is in this batch; without a job, those of all that have
+    /// not ended. A job that ends is sealed by itself.
+    pub fn seal(&mut self, job: Option<&str>, at: u64) -> &mut Self {
+        self.seals.push((job.map(ToOwned::to_owned), at));
+        self
+    }
+
     /// Nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
@@ -146,5 +154,6 @@ impl Batch {
             && self.endings.is_empty()
             && self.states.is_empty()
             && self.kept.is_empty()
+            && self.seals.is_empty()
     }
 }

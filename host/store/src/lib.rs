@@ -9,16 +9,24 @@
 //! SQLite ignores what it does not understand.
 
 mod batch;
+mod crc;
 mod directory;
 mod read;
 mod schema;
+mod seal;
+mod verify;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use landfall_recovery::codes;
+
 pub use batch::{Batch, Entry, JobRow, Space};
 pub use read::{Chain, JobSummary, Reader, Stored};
+pub use seal::{Head, Seal, Statement};
+pub use verify::{Problem, Verified, verify};
+pub use writer::chain_end;
 
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +74,25 @@ pub enum StoreError {
         /// How that shows.
         what: &'static str,
     },
+    /// A row is not what was written.
+    #[error("the row `{name}` of {table} is damaged")]
+    DamagedRow {
+        /// Which table, or space of state.
+        table: &'static str,
+        /// Which row.
+        name: String,
+    },
+    /// The journal lacks, or has changed, what was signed.
+    #[error("the journal is not what seal {number} says: {what}; `landfall journal verify` tells more")]
+    Sealed {
+        /// The seal.
+        number: u64,
+        /// How that shows.
+        what: String,
+    },
+    /// The installation's key cannot be made or used.
+    #[error("the installation's key cannot be used: {0}")]
+    Key(String),
     /// A value cannot be written as, or read from, JSON.
     #[error("a value of {0} cannot be converted")]
     Value(&'static str, #[source] serde_json::Error),
@@ -75,6 +102,16 @@ pub enum StoreError {
     /// The commit that this batch was part of failed.
     #[error("the commit failed: {0}")]
     Commit(String),
+}
+
+impl StoreError {
+    /// Its stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Directory { .. } | Self::InUse(_) => codes::DATA_DIRECTORY,
+            _ => codes::STORE,
+        }
+    }
 }
 
 /// The store of one installation. Cheap to clone.
@@ -92,6 +129,15 @@ pub struct Identity {
     pub installation: String,
     /// Raised when a backup is restored.
     pub epoch: u64,
+    /// In minisign's format, in one line: what seals are verified with.
+    pub public_key: String,
+}
+
+/// Who the installation in a data directory is; a daemon may run.
+pub fn identity(directory: &Path) -> Result<Identity, StoreError> {
+    let connection = read::open(&directory.join("landfall.db"))?;
+    schema::known(&connection)?;
+    Ok(schema::identity(&connection)?.0)
 }
 
 impl Store {
@@ -99,12 +145,13 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let held = directory::take(directory)?;
         let file = directory.join("landfall.db");
-        let (connection, identity) = schema::open(&file)?;
+        let (connection, identity, key) = schema::open(&file)?;
         let reader = Reader::open(&file)?;
+        let identity = Arc::new(identity);
         Ok(Self {
-            writer: writer::Writer::start(connection, held)?,
+            writer: writer::Writer::start(connection, held, Arc::clone(&identity), key)?,
             reader,
-            identity: Arc::new(identity),
+            identity,
         })
     }
 

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall_recovery::event::Record;
 use landfall_recovery::freeze::Frozen;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Rows, params};
 use serde::de::DeserializeOwned;
 
 use crate::batch::Space;
-use crate::{StoreError, writer};
+use crate::crc::JobFacts;
+use crate::seal::Seal;
+use crate::{StoreError, crc, writer};
 
 /// A read-only view of what is committed. Calls block for the time of an indexed look-up.
 #[derive(Debug, Clone)]
@@ -56,10 +58,8 @@ pub struct Chain {
 
 impl Reader {
     pub(crate) fn open(file: &Path) -> Result<Self, StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(file, flags)?;
         Ok(Self {
-            connection: Arc::new(Mutex::new(connection)),
+            connection: Arc::new(Mutex::new(open(file)?)),
         })
     }
 
@@ -70,13 +70,12 @@ impl Reader {
 
     /// A state row.
     pub fn get<T: DeserializeOwned>(&self, space: Space, name: &str) -> Result<Option<T>, StoreError> {
-        let text: Option<String> = self
+        let found: Option<(String, u32)> = self
             .connection()
-            .prepare_cached("SELECT value FROM state WHERE space = ?1 AND name = ?2")?
-            .query_row([space.name(), name], |row| row.get(0))
+            .prepare_cached("SELECT value, crc FROM state WHERE space = ?1 AND name = ?2")?
+            .query_row([space.name(), name], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        text.map(|text| serde_json::from_str(&text).map_err(|source| StoreError::Value(space.name(), source)))
-            .transpose()
+        found.map(|(text, crc)| value(space, name, &text, crc)).transpose()
     }
 
     /// All rows of a space, by name.
@@ -86,35 +85,24 @@ impl Reader {
 
     /// The rows of a space whose names begin so, by name.
     pub fn under<T: DeserializeOwned>(&self, space: Space, prefix: &str) -> Result<Vec<(String, T)>, StoreError> {
-        let connection = self.connection();
         // The byte after all of UTF-8 ends the range.
-        let mut statement = connection.prepare_cached(
-            "SELECT name, value FROM state WHERE space = ?1 AND name >= ?2 AND name < ?2 || x'FF' ORDER BY name",
-        )?;
-        let rows = statement.query_map([space.name(), prefix], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        })?;
-        rows.map(|row| {
-            let (name, text) = row?;
-            let value = serde_json::from_str(&text).map_err(|source| StoreError::Value(space.name(), source))?;
-            Ok((name, value))
-        })
-        .collect()
+        self.rows(
+            space,
+            "SELECT name, value, crc FROM state WHERE space = ?1 AND name >= ?2 AND name < ?2 || x'FF' ORDER BY name",
+            params![space.name(), prefix],
+        )
     }
 
     /// The rows of a space whose names begin so, by what follows.
     pub fn below<T: DeserializeOwned>(&self, space: Space, prefix: &str) -> Result<Vec<(String, T)>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT name, value FROM state WHERE space = ?1 AND name >= ?2 AND substr(name, 1, length(?2)) = ?2
+        let mut found = self.rows(
+            space,
+            "SELECT name, value, crc FROM state WHERE space = ?1 AND name >= ?2 AND substr(name, 1, length(?2)) = ?2
              ORDER BY name",
+            params![space.name(), prefix],
         )?;
-        let mut rows = statement.query([space.name(), prefix])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (name, text): (String, String) = (row.get(0)?, row.get(1)?);
-            let value = serde_json::from_str(&text).map_err(|source| StoreError::Value(space.name(), source))?;
-            found.push((name.strip_prefix(prefix).unwrap_or(&name).to_owned(), value));
+        for (name, _) in &mut found {
+            *name = name.strip_prefix(prefix).unwrap_or(name).to_owned();
         }
         Ok(found)
     }
@@ -127,45 +115,58 @@ impl Reader {
         before: &str,
         limit: u32,
     ) -> Result<Vec<T>, StoreError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT value FROM state WHERE space = ?1 AND name >= ?2 AND name < ?3 ORDER BY name DESC LIMIT ?4",
+        let found = self.rows(
+            space,
+            "SELECT name, value, crc FROM state WHERE space = ?1 AND name >= ?2 AND name < ?3
+             ORDER BY name DESC LIMIT ?4",
+            params![space.name(), from, before, limit],
         )?;
-        let rows = statement.query_map(params![space.name(), from, before, limit], |row| {
-            row.get::<_, String>(0)
-        })?;
-        rows.map(|text| serde_json::from_str(&text?).map_err(|source| StoreError::Value(space.name(), source)))
-            .collect()
+        Ok(found.into_iter().map(|(_, value)| value).collect())
+    }
+
+    fn rows<T: DeserializeOwned>(
+        &self,
+        space: Space,
+        query: &str,
+        arguments: impl rusqlite::Params,
+    ) -> Result<Vec<(String, T)>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(query)?;
+        let mut rows = statement.query(arguments)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (name, text): (String, String) = (row.get(0)?, row.get(1)?);
+            let value = value(space, &name, &text, row.get(2)?)?;
+            found.push((name, value));
+        }
+        Ok(found)
     }
 
     /// Jobs that have not ended.
     pub fn unfinished(&self) -> Result<Vec<JobSummary>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
-            "SELECT id, plan, operation, created_at, ended_at, outcome FROM jobs WHERE outcome = '' ORDER BY id",
+            "SELECT id, plan, operation, created_at, ended_at, outcome, crc FROM jobs WHERE outcome = '' ORDER BY id",
         )?;
-        Ok(statement.query_map([], summary)?.collect::<Result<_, _>>()?)
+        summaries(statement.query([])?)
     }
 
     /// Jobs, newest first, older than `before` if given.
     pub fn jobs(&self, before: Option<&str>, limit: u32) -> Result<Vec<JobSummary>, StoreError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
-            "SELECT id, plan, operation, created_at, ended_at, outcome FROM jobs
+            "SELECT id, plan, operation, created_at, ended_at, outcome, crc FROM jobs
              WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2",
         )?;
-        Ok(statement
-            .query_map(params![before, limit], summary)?
-            .collect::<Result<_, _>>()?)
+        summaries(statement.query(params![before, limit])?)
     }
 
     /// One job's row.
     pub fn job(&self, id: &str) -> Result<Option<JobSummary>, StoreError> {
-        Ok(self
-            .connection()
-            .prepare_cached("SELECT id, plan, operation, created_at, ended_at, outcome FROM jobs WHERE id = ?1")?
-            .query_row([id], summary)
-            .optional()?)
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached("SELECT id, plan, operation, created_at, ended_at, outcome, crc FROM jobs WHERE id = ?1")?;
+        Ok(summaries(statement.query([id])?)?.pop())
     }
 
     /// A job's frozen text and its journal, every record verified against its checksum and its chain.
@@ -204,6 +205,21 @@ impl Reader {
         Ok(Some(Chain { frozen, records }))
     }
 
+    /// A job's frozen text and its records' texts, as they were written.
+    pub fn texts(&self, job: &str) -> Result<Option<(String, Vec<String>)>, StoreError> {
+        let connection = self.connection();
+        let frozen: Option<String> = connection
+            .prepare_cached("SELECT frozen FROM jobs WHERE id = ?1")?
+            .query_row([job], |row| row.get(0))
+            .optional()?;
+        let Some(frozen) = frozen else { return Ok(None) };
+        let records = connection
+            .prepare_cached("SELECT body FROM journal WHERE job = ?1 ORDER BY seq")?
+            .query_map([job], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        Ok(Some((frozen, records)))
+    }
+
     /// What a job was started with.
     pub fn frozen(&self, job: &str) -> Result<Option<Frozen>, StoreError> {
         let text: Option<String> = self
@@ -235,6 +251,20 @@ impl Reader {
         .collect()
     }
 
+    /// The last seal of a job.
+    pub fn seal(&self, job: &str) -> Result<Option<Seal>, StoreError> {
+        Ok(self
+            .connection()
+            .prepare_cached("SELECT body, signature FROM seals WHERE job = ?1 ORDER BY number DESC LIMIT 1")?
+            .query_row([job], |row| {
+                Ok(Seal {
+                    body: row.get(0)?,
+                    signature: row.get(1)?,
+                })
+            })
+            .optional()?)
+    }
+
     /// The newest number in the journal.
     pub fn last_seq(&self) -> Result<u64, StoreError> {
         let last: Option<i64> = self
@@ -244,15 +274,50 @@ impl Reader {
     }
 }
 
-fn summary(row: &Row<'_>) -> rusqlite::Result<JobSummary> {
-    Ok(JobSummary {
-        id: row.get(0)?,
-        plan: row.get(1)?,
-        operation: row.get(2)?,
-        created_at: row.get::<_, i64>(3)?.cast_unsigned(),
-        ended_at: row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned),
-        outcome: row.get(5)?,
-    })
+/// A connection that cannot write.
+pub(crate) fn open(file: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok(Connection::open_with_flags(file, flags)?)
+}
+
+/// What a row says, if it is what was written.
+fn value<T: DeserializeOwned>(space: Space, name: &str, text: &str, crc: u32) -> Result<T, StoreError> {
+    if crc::of(&[space.name(), name, text]) != crc {
+        return Err(StoreError::DamagedRow {
+            table: space.name(),
+            name: name.to_owned(),
+        });
+    }
+    serde_json::from_str(text).map_err(|source| StoreError::Value(space.name(), source))
+}
+
+fn summaries(mut rows: Rows<'_>) -> Result<Vec<JobSummary>, StoreError> {
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        let facts = JobFacts {
+            plan: row.get(1)?,
+            operation: row.get(2)?,
+            created_at: row.get(3)?,
+            ended_at: row.get(4)?,
+            outcome: row.get(5)?,
+        };
+        if facts.crc(&id) != row.get::<_, u32>(6)? {
+            return Err(StoreError::DamagedRow {
+                table: "jobs",
+                name: id,
+            });
+        }
+        found.push(JobSummary {
+            id,
+            plan: facts.plan,
+            operation: facts.operation,
+            created_at: facts.created_at.cast_unsigned(),
+            ended_at: facts.ended_at.map(i64::cast_unsigned),
+            outcome: facts.outcome,
+        });
+    }
+    Ok(found)
 }
 
 fn stored(seq: u64, job: String, body: &str) -> Result<Stored, StoreError> {

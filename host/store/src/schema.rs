@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::{Identity, StoreError};
+use crate::seal::{Key, Seal, hex};
+use crate::{Identity, StoreError, crc};
 
 /// Raised with every change of the tables; a file with a higher number is refused.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
-const TABLES: &str = "
+pub(crate) const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY,
@@ -38,8 +39,17 @@ CREATE TABLE state (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Format 2: seals, and a checksum of every row on which something is decided.
+const SECOND: &str = "
+CREATE TABLE seals (number INTEGER PRIMARY KEY, job TEXT, body TEXT NOT NULL, signature TEXT NOT NULL) STRICT;
+CREATE INDEX seals_job ON seals (job, number);
+ALTER TABLE meta ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE state ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+";
+
 /// Opens the file for writing, makes its tables if it is new, and checks what SQLite made of the settings.
-pub(crate) fn open(file: &Path) -> Result<(Connection, Identity), StoreError> {
+pub(crate) fn open(file: &Path) -> Result<(Connection, Identity, Key), StoreError> {
     let mut connection = Connection::open(file)?;
     // WAL keeps readers and the writer apart; FULL flushes every commit; without mmap an I/O error is an error and
     // not a signal.
@@ -47,32 +57,143 @@ pub(crate) fn open(file: &Path) -> Result<(Connection, Identity), StoreError> {
     setting(&connection, "mmap_size", "0")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     check(&connection, "synchronous", "2")?;
+    let found = known(&connection)?;
+    if found < FORMAT {
+        let transaction = connection.transaction()?;
+        if found < 1 {
+            transaction.execute_batch(TABLES)?;
+            let installation = uuid::Uuid::now_v7().simple().to_string();
+            transaction.execute(
+                "INSERT INTO meta VALUES ('installation', ?1), ('epoch', '1')",
+                [installation],
+            )?;
+        }
+        second(&transaction)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+        transaction.commit()?;
+    }
+    let (identity, key) = identity(&connection)?;
+    last_checkpoint(&connection, &identity)?;
+    Ok((connection, identity, key))
+}
+
+/// The file's format, if it is not newer than this program.
+pub(crate) fn known(connection: &Connection) -> Result<i64, StoreError> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > FORMAT {
         return Err(StoreError::NewerFormat { found, known: FORMAT });
     }
-    if found == 0 {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(TABLES)?;
-        transaction.execute(
-            "INSERT INTO meta VALUES ('installation', ?1), ('epoch', '1')",
-            [uuid::Uuid::now_v7().simple().to_string()],
-        )?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-        transaction.commit()?;
-    }
-    let identity = Identity {
-        installation: meta(&connection, "installation")?,
-        epoch: meta(&connection, "epoch")?.parse().unwrap_or(1),
-    };
-    Ok((connection, identity))
+    Ok(found)
 }
 
-fn meta(connection: &Connection, name: &str) -> Result<String, StoreError> {
-    let value = connection
-        .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+/// Brings a file of the first format to the second.
+fn second(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    transaction.execute_batch(SECOND)?;
+    transaction.execute("INSERT INTO meta (name, value) VALUES ('key', ?1)", [Key::generate()?])?;
+    let meta: Vec<(String, String)> = rows(transaction, "SELECT name, value FROM meta", |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    for (name, value) in meta {
+        set_meta(transaction, &name, &value)?;
+    }
+    let jobs = rows(transaction, "SELECT id FROM jobs", |row| row.get::<_, String>(0))?;
+    for id in jobs {
+        crc::set_job(transaction, &id)?;
+    }
+    let state: Vec<(String, String)> = rows(transaction, "SELECT space, name FROM state", |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    for (space, name) in state {
+        let value: String = transaction
+            .prepare_cached("SELECT value FROM state WHERE space = ?1 AND name = ?2")?
+            .query_row([&space, &name], |row| row.get(0))?;
+        transaction
+            .prepare_cached("UPDATE state SET crc = ?3 WHERE space = ?1 AND name = ?2")?
+            .execute(params![space, name, crc::of(&[&space, &name, &value])])?;
+    }
+    Ok(())
+}
+
+fn rows<T>(
+    transaction: &Transaction<'_>,
+    query: &str,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, StoreError> {
+    Ok(transaction
+        .prepare(query)?
+        .query_map([], read)?
+        .collect::<Result<_, _>>()?)
+}
+
+/// Who this installation is.
+pub(crate) fn identity(connection: &Connection) -> Result<(Identity, Key), StoreError> {
+    let key = Key::read(&meta(connection, "key")?)?;
+    let identity = Identity {
+        installation: meta(connection, "installation")?,
+        epoch: meta(connection, "epoch")?.parse().map_err(|_| damaged("epoch"))?,
+        public_key: key.public(),
+    };
+    Ok((identity, key))
+}
+
+/// What was open when it was last sealed must be there, as it was.
+fn last_checkpoint(connection: &Connection, identity: &Identity) -> Result<(), StoreError> {
+    let last = connection
+        .query_row(
+            "SELECT number, body, signature FROM seals WHERE job IS NULL ORDER BY number DESC LIMIT 1",
+            [],
+            |row| {
+                let seal = Seal {
+                    body: row.get(1)?,
+                    signature: row.get(2)?,
+                };
+                Ok((row.get::<_, i64>(0)?.cast_unsigned(), seal))
+            },
+        )
         .optional()?;
-    Ok(value.unwrap_or_default())
+    let Some((number, seal)) = last else { return Ok(()) };
+    let refuse = |what: String| StoreError::Sealed { number, what };
+    let statement = seal.open(&identity.public_key).map_err(refuse)?;
+    for (job, head) in statement.jobs.iter().filter(|(_, head)| head.records > 0) {
+        let found: Option<Vec<u8>> = connection
+            .prepare_cached("SELECT hash FROM journal WHERE job = ?1 ORDER BY seq LIMIT 1 OFFSET ?2")?
+            .query_row(params![job, head.records.cast_signed() - 1], |row| row.get(0))
+            .optional()?;
+        if found.as_deref().map(hex).as_ref() != Some(&head.hash) {
+            return Err(refuse(format!(
+                "record {} of job {job} is another one, or missing",
+                head.records
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn set_meta(connection: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    connection.execute(
+        "INSERT OR REPLACE INTO meta (name, value, crc) VALUES (?1, ?2, ?3)",
+        params![name, value, crc::of(&[name, value])],
+    )?;
+    Ok(())
+}
+
+fn meta(connection: &Connection, name: &'static str) -> Result<String, StoreError> {
+    let found: Option<(String, u32)> = connection
+        .query_row("SELECT value, crc FROM meta WHERE name = ?1", [name], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    match found {
+        Some((value, crc)) if crc::of(&[name, &value]) == crc => Ok(value),
+        _ => Err(damaged(name)),
+    }
+}
+
+fn damaged(name: &str) -> StoreError {
+    StoreError::DamagedRow {
+        table: "meta",
+        name: name.to_owned(),
+    }
 }
 
 fn setting(connection: &Connection, name: &'static str, wanted: &'static str) -> Result<(), StoreError> {

@@ -1,16 +1,17 @@
 //! The one thread that writes.
 
-use std::collections::HashMap;
-use std::sync::mpsc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use crate::batch::Batch;
 use crate::directory::Held;
-use crate::{Entry, StoreError};
+use crate::seal::{Head, Key, Seal, Statement, hex};
+use crate::{Entry, Identity, StoreError, crc};
 
 /// Batches that wait; beyond this, callers wait with them.
 const QUEUE: usize = 1024;
@@ -25,12 +26,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, held: Held) -> Result<Self, StoreError> {
+    pub(crate) fn start(
+        connection: Connection,
+        held: Held,
+        identity: Arc<Identity>,
+        key: Key,
+    ) -> Result<Self, StoreError> {
+        let signer = Signer { identity, key };
         let (queue, waiting) = tokio::sync::mpsc::channel(QUEUE);
         let (ready, started) = mpsc::channel();
         let spawned = thread::Builder::new().name("journal".to_owned()).spawn(move || {
             let _ = ready.send(());
-            run(connection, waiting);
+            run(connection, &signer, waiting);
             drop(held);
         });
         spawned.map_err(|source| StoreError::Directory {
@@ -48,12 +55,18 @@ impl Writer {
     }
 }
 
-fn run(mut connection: Connection, mut waiting: tokio::sync::mpsc::Receiver<(Batch, Answer)>) {
+/// Who signs, and as whom.
+struct Signer {
+    identity: Arc<Identity>,
+    key: Key,
+}
+
+fn run(mut connection: Connection, signer: &Signer, mut waiting: tokio::sync::mpsc::Receiver<(Batch, Answer)>) {
     let mut heads = HashMap::new();
     let mut group = Vec::with_capacity(GROUP);
     while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
         let (batches, answers): (Vec<Batch>, Vec<Answer>) = group.drain(..).unzip();
-        match commit(&mut connection, &mut heads, &batches) {
+        match commit(&mut connection, signer, &mut heads, &batches) {
             Ok(numbers) => {
                 for (answer, numbers) in answers.into_iter().zip(numbers) {
                     // Nobody waits any more: the batch is committed all the same.
@@ -82,25 +95,49 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Last hash of each job's chain.
-type Heads = HashMap<String, Vec<u8>>;
+/// The end of each job's chain.
+type Heads = HashMap<String, End>;
 
-fn commit(connection: &mut Connection, heads: &mut Heads, batches: &[Batch]) -> Result<Vec<Vec<u64>>, StoreError> {
+#[derive(Debug, Clone, Default)]
+struct End {
+    hash: Vec<u8>,
+    records: u64,
+}
+
+fn commit(
+    connection: &mut Connection,
+    signer: &Signer,
+    heads: &mut Heads,
+    batches: &[Batch],
+) -> Result<Vec<Vec<u64>>, StoreError> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let numbers = batches
         .iter()
-        .map(|batch| write(&transaction, heads, batch))
+        .map(|batch| write(&transaction, signer, heads, batch))
         .collect::<Result<_, _>>()?;
     transaction.commit()?;
     Ok(numbers)
 }
 
-fn write(transaction: &Transaction<'_>, heads: &mut Heads, batch: &Batch) -> Result<Vec<u64>, StoreError> {
+fn write(
+    transaction: &Transaction<'_>,
+    signer: &Signer,
+    heads: &mut Heads,
+    batch: &Batch,
+) -> Result<Vec<u64>, StoreError> {
     for job in &batch.jobs {
         let head = link(&[], &job.frozen);
+        let facts = crc::JobFacts {
+            plan: job.plan.clone(),
+            operation: job.operation.clone(),
+            created_at: job.created_at.cast_signed(),
+            ended_at: None,
+            outcome: String::new(),
+        };
         transaction
             .prepare_cached(
-                "INSERT INTO jobs (id, plan, operation, created_at, head, frozen) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO jobs (id, plan, operation, created_at, head, frozen, crc)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 job.id,
@@ -108,9 +145,11 @@ fn write(transaction: &Transaction<'_>, heads: &mut Heads, batch: &Batch) -> Res
                 job.operation,
                 job.created_at.cast_signed(),
                 head,
-                job.frozen
+                job.frozen,
+                facts.crc(&job.id)
             ])?;
-        heads.insert(job.id.clone(), head);
+        let end = End { hash: head, records: 0 };
+        heads.insert(job.id.clone(), end);
     }
     let numbers = batch
         .records
@@ -122,15 +161,22 @@ fn write(transaction: &Transaction<'_>, heads: &mut Heads, batch: &Batch) -> Res
         transaction
             .prepare_cached("UPDATE jobs SET outcome = ?2, ended_at = ?3 WHERE id = ?1")?
             .execute(params![job, outcome, ended_at])?;
+        crc::set_job(transaction, job)?;
         if !outcome.is_empty() {
+            seal(transaction, signer, heads, Some(job), *at)?;
             heads.remove(job);
         }
     }
     for (space, name, value) in &batch.states {
         match value {
             Some(value) => transaction
-                .prepare_cached("INSERT OR REPLACE INTO state (space, name, value) VALUES (?1, ?2, ?3)")?
-                .execute(params![space.name(), name, value])?,
+                .prepare_cached("INSERT OR REPLACE INTO state (space, name, value, crc) VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![
+                    space.name(),
+                    name,
+                    value,
+                    crc::of(&[space.name(), name, value])
+                ])?,
             None => transaction
                 .prepare_cached("DELETE FROM state WHERE space = ?1 AND name = ?2")?
                 .execute(params![space.name(), name])?,
@@ -144,22 +190,90 @@ fn write(transaction: &Transaction<'_>, heads: &mut Heads, batch: &Batch) -> Res
             )?
             .execute(params![space.name(), rows])?;
     }
+    for (job, at) in &batch.seals {
+        seal(transaction, signer, heads, job.as_deref(), *at)?;
+    }
     Ok(numbers)
+}
+
+/// Signs the end of a job's chain, or of all that have not ended.
+fn seal(
+    transaction: &Transaction<'_>,
+    signer: &Signer,
+    heads: &mut Heads,
+    job: Option<&str>,
+    at: u64,
+) -> Result<(), StoreError> {
+    let names: Vec<String> = match job {
+        Some(job) => vec![job.to_owned()],
+        None => transaction
+            .prepare_cached("SELECT id FROM jobs WHERE outcome = ''")?
+            .query_map([], |row| row.get(0))?
+            .collect::<Result<_, _>>()?,
+    };
+    let mut jobs = BTreeMap::new();
+    for name in names {
+        let end = end_of(transaction, heads, &name)?;
+        let head = Head {
+            records: end.records,
+            hash: hex(&end.hash),
+        };
+        jobs.insert(name, head);
+    }
+    let before: Option<(i64, Seal)> = transaction
+        .prepare_cached("SELECT number, body, signature FROM seals ORDER BY number DESC LIMIT 1")?
+        .query_row([], |row| {
+            let seal = Seal {
+                body: row.get(1)?,
+                signature: row.get(2)?,
+            };
+            Ok((row.get(0)?, seal))
+        })
+        .optional()?;
+    let last: Option<i64> = transaction
+        .prepare_cached("SELECT max(seq) FROM journal")?
+        .query_row([], |row| row.get(0))?;
+    let statement = Statement {
+        installation: signer.identity.installation.clone(),
+        epoch: signer.identity.epoch,
+        number: before.as_ref().map_or(0, |(number, _)| number.cast_unsigned()) + 1,
+        previous: before.map(|(_, seal)| seal.hash()).unwrap_or_default(),
+        at,
+        last: last.unwrap_or(0).cast_unsigned(),
+        jobs,
+    };
+    let seal = signer.key.sign(&statement)?;
+    transaction
+        .prepare_cached("INSERT INTO seals (number, job, body, signature) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![statement.number.cast_signed(), job, seal.body, seal.signature])?;
+    Ok(())
 }
 
 fn append(transaction: &Transaction<'_>, heads: &mut Heads, entry: &Entry) -> Result<u64, StoreError> {
     let body = serde_json::to_string(&entry.record).map_err(|source| StoreError::Value("journal", source))?;
-    if !heads.contains_key(&entry.job) {
-        heads.insert(entry.job.clone(), last_hash(transaction, &entry.job)?);
-    }
-    let head = heads.entry(entry.job.clone()).or_default();
-    let hash = link(head, &body);
+    let end = end_of(transaction, heads, &entry.job)?;
+    let hash = link(&end.hash, &body);
     let crc = crc32fast::hash(body.as_bytes());
     transaction
         .prepare_cached("INSERT INTO journal (job, body, crc, hash) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![entry.job, body, crc, hash])?;
-    head.clone_from(&hash);
+    end.hash = hash;
+    end.records += 1;
     Ok(transaction.last_insert_rowid().cast_unsigned())
+}
+
+/// From memory, else from the file: a job's chain is read once in the life of a daemon.
+fn end_of<'h>(transaction: &Transaction<'_>, heads: &'h mut Heads, job: &str) -> Result<&'h mut End, StoreError> {
+    if !heads.contains_key(job) {
+        heads.insert(job.to_owned(), last_end(transaction, job)?);
+    }
+    Ok(heads.entry(job.to_owned()).or_default())
+}
+
+/// The hash, in hexadecimal, at the end of the chain of a frozen job and its records.
+pub fn chain_end(frozen: &str, records: &[String]) -> String {
+    let head = link(&[], frozen);
+    hex(&records.iter().fold(head, |head, body| link(&head, body)))
 }
 
 /// Each record's hash covers the one before it; the chain begins with the frozen job, which follows nothing.
@@ -171,14 +285,17 @@ pub(crate) fn link(head: &[u8], body: &str) -> Vec<u8> {
         .to_vec()
 }
 
-fn last_hash(transaction: &Transaction<'_>, job: &str) -> Result<Vec<u8>, StoreError> {
-    let last = transaction
-        .prepare_cached("SELECT hash FROM journal WHERE job = ?1 ORDER BY seq DESC LIMIT 1")?
-        .query_row([job], |row| row.get(0));
-    match last {
-        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(transaction
-            .prepare_cached("SELECT head FROM jobs WHERE id = ?1")?
-            .query_row([job], |row| row.get(0))?),
-        other => Ok(other?),
-    }
+fn last_end(transaction: &Transaction<'_>, job: &str) -> Result<End, StoreError> {
+    let records: i64 = transaction
+        .prepare_cached("SELECT count(*) FROM journal WHERE job = ?1")?
+        .query_row([job], |row| row.get(0))?;
+    let last = if records == 0 {
+        "SELECT head FROM jobs WHERE id = ?1"
+    } else {
+        "SELECT hash FROM journal WHERE job = ?1 ORDER BY seq DESC LIMIT 1"
+    };
+    Ok(End {
+        hash: transaction.prepare_cached(last)?.query_row([job], |row| row.get(0))?,
+        records: records.cast_unsigned(),
+    })
 }

@@ -112,6 +112,16 @@ fn with_received(engine: &Engine, mut view: JobView) -> JobView {
     view
 }
 
+/// The job's journal with the signature under its end, and what follows from it: see `landfall evidence verify`.
+#[utoipa::path(get, path = "/api/v1/jobs/{job}/evidence", params(("job" = String, Path)),
+    responses((status = 200, body = serde_json::Value, description = "the evidence"), (status = 404, body = Problem)))]
+pub(super) async fn evidence(
+    State(shared): State<Shared>,
+    Path(job): Path<String>,
+) -> Result<Json<crate::evidence::Evidence>, Refusal> {
+    Ok(Json(crate::evidence::collect(&shared.engine, &job).await?))
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Paging {
     before: Option<String>,

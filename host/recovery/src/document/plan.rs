@@ -27,6 +27,9 @@ pub struct Plan {
     pub test_network: Option<String>,
     /// Greatest age of a fence proof when a machine is activated.
     pub fence_max_age_ms: Millis,
+    /// From the request to the last machine, as the business wants it; measured and shown, never enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto_ms: Option<Millis>,
     /// In order.
     pub groups: Vec<Group>,
     /// In the order of the file.
@@ -142,6 +145,8 @@ pub(super) struct Document {
     test_network: Option<At<String>>,
     /// Greatest age of the proof that a source is off, when its machine is activated (default 60s).
     fence_max_age: Option<Span>,
+    /// The time in which everything should be up: measured and shown, never enforced.
+    rto: Option<Span>,
     /// Brought up in this order.
     groups: Vec<GroupEntry>,
     /// Runbooks before and after groups.
@@ -227,6 +232,7 @@ pub(super) fn read(text: &str, known: &Known<'_>) -> Result<Plan, Vec<Diagnostic
         shutdown: document.shutdown,
         test_network: document.test_network.map(|network| network.value),
         fence_max_age_ms: document.fence_max_age.map_or(FENCE_MAX_AGE_DEFAULT_MS, Span::millis),
+        rto_ms: document.rto.map(Span::millis),
         groups: document.groups.iter().map(group).collect(),
         actions,
     })
