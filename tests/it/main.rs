@@ -13,6 +13,7 @@
 )]
 
 mod author;
+mod backup;
 mod bad_input;
 mod commands;
 mod crash;

@@ -1,5 +1,6 @@
 //! The commands, one file each. Every one takes its arguments apart, asks the daemon, and prints the answer.
 
+mod backup;
 mod cleanup;
 mod commit;
 mod completions;
@@ -17,6 +18,7 @@ mod plan;
 mod plugin;
 mod policy;
 mod protect;
+mod reconcile;
 mod reference;
 mod request;
 mod site;
@@ -117,6 +119,12 @@ enum Command {
     /// The record of the past: verify it
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Write the installation's state to a file; the daemon may run
+    Backup(backup::Backup),
+    /// Make an installation of a backup, in a data directory that has none
+    Restore(backup::Restore),
+    /// After a restore: compare the state of machines with what the sites say
+    Reconcile(reconcile::Arguments),
     /// Explain an error code; without one, list them all
     Explain(explain::Arguments),
     /// Check that everything a recovery needs works
@@ -176,6 +184,9 @@ impl Cli {
             Command::Policy(command) => command.run(&context).await,
             Command::Evidence(arguments) => arguments.run(&context).await,
             Command::Journal(command) => command.run(&context),
+            Command::Backup(arguments) => arguments.run(&context),
+            Command::Restore(arguments) => arguments.run(&context),
+            Command::Reconcile(arguments) => arguments.run(&context).await,
             Command::Explain(arguments) => arguments.run(&context),
             Command::Doctor(arguments) => arguments.run(&context).await,
             Command::Completions(arguments) => arguments.run(),

@@ -65,6 +65,7 @@ fn protected() -> OpenApiRouter<Shared> {
         .routes(routes!(items::list))
         .routes(routes!(items::get))
         .routes(routes!(items::points))
+        .routes(routes!(items::reconcile))
         .routes(routes!(jobs::list, jobs::create))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::recorded))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -27,6 +28,9 @@ pub struct Config {
     /// Who may sign plugins.
     #[serde(default)]
     pub trust: TrustConfig,
+    /// Backups by the clock; none without it.
+    #[serde(default)]
+    pub backup: Option<BackupConfig>,
     /// By name.
     #[serde(default)]
     pub sites: BTreeMap<String, SiteConfig>,
@@ -45,6 +49,30 @@ pub struct TrustConfig {
     /// Minisign public keys (`RW...`). With any, a plugin that none of them signed is refused.
     #[serde(default)]
     pub keys: Vec<String>,
+}
+
+/// Backups that the daemon makes by itself.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BackupConfig {
+    /// Where they go. Relative to the file; better on another disk.
+    pub directory: PathBuf,
+    /// How often.
+    #[serde(default = "every_default")]
+    pub every_minutes: NonZeroU64,
+    /// How many are kept.
+    #[serde(default = "keep_default")]
+    pub keep: NonZeroUsize,
+}
+
+/// An hour of decisions can be looked up by hand.
+fn every_default() -> NonZeroU64 {
+    NonZeroU64::new(60).unwrap_or(NonZeroU64::MIN)
+}
+
+/// Two days of them.
+fn keep_default() -> NonZeroUsize {
+    NonZeroUsize::new(48).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// A site: an adapter, its configuration and what it may reach.
@@ -278,6 +306,9 @@ impl Config {
         let base = path.parent().unwrap_or(Path::new("."));
         config.data = base.join(&config.data);
         config.plugins = base.join(&config.plugins);
+        if let Some(backup) = &mut config.backup {
+            backup.directory = base.join(&backup.directory);
+        }
         let sites = config.sites.values_mut().map(|site| &mut site.grants);
         let runbooks = config.runbooks.values_mut().map(|runbook| &mut runbook.grants);
         sites.chain(runbooks).for_each(|grants| grants.resolve_paths(base));

@@ -45,9 +45,30 @@ pub(crate) async fn decide(
         take(&handle, who, decision, None).await?;
         return Ok(handle);
     }
+    compared(engine, &handle.job(), verb)?;
     let (decision, outcome) = decision(&handle.job(), verb, request, who)?;
     take(&handle, who, decision, outcome).await?;
     Ok(handle)
+}
+
+/// A job that came out of a backup goes on only when its machines were compared with the sites.
+fn compared(engine: &Engine, job: &Job, verb: &str) -> Result<(), Refusal> {
+    if job.held.is_none() || matches!(verb, "cancel" | "abandon") {
+        return Ok(());
+    }
+    let id = &job.frozen.job;
+    if verb != "retry" {
+        let why = format!("job {id} was restored from a backup; `landfall job retry {id}` lets it go on first");
+        return Err(Refusal::refused(codes::JOB_RESTORED, why));
+    }
+    let world = engine.world();
+    let open = |item: &&String| world.items.get(*item).is_some_and(|state| state.restored);
+    let open: Vec<&str> = job.frozen.items.keys().filter(open).map(String::as_str).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let why = format!("these were not compared with the sites yet: {}", open.join(", "));
+    Err(Refusal::refused(codes::NEEDS_RECONCILE, why))
 }
 
 async fn take(
@@ -200,7 +221,7 @@ fn to_retry(job: &Job, request: &DecisionRequest) -> Result<Vec<StepIndex>, Refu
             troubled(job, *index) && !doubt
         };
         let steps: Vec<StepIndex> = (0..job.steps.len()).filter(safe).collect();
-        if steps.is_empty() && job.outcome.is_none() {
+        if steps.is_empty() && job.outcome.is_none() && job.held.is_none() {
             let what = "nothing failed; a step in doubt is retried by its name, once you know that it did not happen";
             return Err(Refusal::refused(codes::SKIP_REFUSED, what.to_owned()));
         }

@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod api;
+mod backups;
 mod clock;
 mod config;
 mod contract;
@@ -18,6 +19,7 @@ mod plugins;
 mod poll;
 mod preflight;
 mod problem;
+mod reconcile;
 mod reload;
 pub mod replay;
 mod replicate;
@@ -136,6 +138,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     tokio::spawn(replicate::run(Arc::clone(&engine)));
     tokio::spawn(plugins::tidy(Arc::clone(&engine)));
     tokio::spawn(seals::run(Arc::clone(&engine)));
+    tokio::spawn(backups::run(Arc::clone(&engine)));
     tokio::spawn(hang_ups(Arc::clone(&engine)));
 
     let io = |what: String| move |source| DaemonError::Io { what, source };

@@ -53,6 +53,8 @@ pub(crate) fn merge(now: &Config, read: &Config, fresh: &Config) -> (Config, Rel
         ("listen", read.listen != fresh.listen),
         ("data", read.data != fresh.data),
         ("plugins", read.plugins != fresh.plugins),
+        ("trust", read.trust != fresh.trust),
+        ("backup", read.backup != fresh.backup),
     ] {
         note(restart, differs, name.to_owned());
     }

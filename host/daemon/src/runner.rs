@@ -15,7 +15,7 @@ use landfall_recovery::executor::{Next, Resumption, decide, resume};
 use landfall_recovery::freeze::sha256_hex;
 use landfall_recovery::graph::StepIndex;
 use landfall_recovery::item::ItemState;
-use landfall_recovery::job::{Job, Status};
+use landfall_recovery::job::{Job, Status, Stopping};
 use landfall_recovery::words::{EffectClass, Millis};
 use landfall_store::{Batch, Space, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -173,6 +173,13 @@ impl Runner {
         }
     }
 
+    /// A person lets a restored job go on: what was under way is taken up as after a crash.
+    fn release(&mut self, turn: &mut Turn, held: bool) {
+        if held && self.job.held.is_none() && self.job.stopping != Some(Stopping::Abandoned) {
+            self.take_up(turn);
+        }
+    }
+
     fn receive(&mut self, message: Message, turn: &mut Turn) {
         match message {
             Message::Report { step, attempt, report } => self.report(turn, step, attempt, report),
@@ -182,7 +189,9 @@ impl Runner {
                 outcome,
                 done,
             } => {
+                let held = self.job.held.is_some();
                 self.record(turn, Event::Operator { who, decision });
+                self.release(turn, held);
                 if let Some((step, result)) = outcome {
                     self.record(turn, Event::Outcome { step, result });
                 }
@@ -270,10 +279,11 @@ impl Runner {
                     // After an effect whose end nobody saw, the far side is asked before anything is sent again.
                     let doubt = self.job.step(step).is_some_and(|(frozen, state)| {
                         frozen.effect.class == EffectClass::Probeable
-                            && state.failure.as_ref().is_some_and(|failure| !failure.definite)
+                            && (state.doubted || state.failure.as_ref().is_some_and(|failure| !failure.definite))
                     });
                     self.intend(turn, step, if doubt { Begin::Probe } else { Begin::Send });
                 }
+                Next::Ask { event } => self.record(turn, event),
                 Next::End { outcome, reason } => self.record(turn, Event::Ended { outcome, reason }),
             }
         }

@@ -110,7 +110,8 @@ impl Task {
     pub(crate) fn call(&self) -> Call {
         Call {
             installation: self.frozen.installation.clone(),
-            epoch: self.frozen.epoch,
+            // Of now: a restored installation speaks under its new epoch, also for a job that began before.
+            epoch: self.engine.store.identity().epoch,
             job: Some(self.frozen.job.clone()),
             step: self.step().id.clone(),
             attempt: self.attempt,

@@ -43,7 +43,11 @@ pub(crate) fn job(job: &Job, notes: &Notes, steps: bool) -> JobView {
         operation: frozen.operation.name().to_owned(),
         plan: frozen.plan.name.clone(),
         status: job_status(job).to_owned(),
-        reason: job.outcome.as_ref().map(|(_, reason)| reason.clone()),
+        reason: job
+            .outcome
+            .as_ref()
+            .map(|(_, reason)| reason.clone())
+            .or_else(|| restored(job)),
         requested_by: frozen.requested_by.clone(),
         requested_at: frozen.requested_at,
         ended_at: job.ended_at,
@@ -61,11 +65,21 @@ pub(crate) fn job(job: &Job, notes: &Notes, steps: bool) -> JobView {
     }
 }
 
+/// Why a job that came out of a backup does nothing.
+fn restored(job: &Job) -> Option<String> {
+    let (epoch, id) = (job.held?, &job.frozen.job);
+    Some(format!(
+        "restored from a backup under epoch {epoch}: `landfall reconcile` compares its machines with the sites, then \
+         `landfall job retry {id}` lets it go on, or `landfall job abandon {id}` ends it"
+    ))
+}
+
 fn job_status(job: &Job) -> &'static str {
     let running = job.running().next().is_some();
     let coming = job.stopping.is_none() && job.backing_off().next().is_some();
     match &job.outcome {
         Some((outcome, _)) => outcome_name(*outcome),
+        None if job.held.is_some() => "stuck",
         None if job.stuck().next().is_some() && !running && !coming => "stuck",
         None if job.stopping.is_some() => "stopping",
         None => "running",
@@ -90,6 +104,9 @@ fn allowed_actions(job: &Job) -> Vec<&'static str> {
     let mut actions = Vec::new();
     match &job.outcome {
         None => {
+            if job.held.is_some() {
+                return vec!["retry", "cancel", "abandon"];
+            }
             if troubled {
                 actions.extend(["retry", "skip"]);
             }
@@ -350,6 +367,12 @@ pub(crate) fn event(graph: &[Step], job: &str, seq: u64, record: &Record) -> Eve
                 format!("{who}: {verb}{reason}"),
             )
         }
+        Event::Restored { epoch } => (
+            "restored",
+            None,
+            None,
+            format!("from a backup, under epoch {epoch}: what happened after it is not known"),
+        ),
         Event::Ended { outcome, reason } => ("ended", None, Some(outcome_name(*outcome).to_owned()), reason.clone()),
     };
     EventView {

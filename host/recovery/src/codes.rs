@@ -54,6 +54,8 @@ codes! {
     SAME_REQUEST "LF0214" "The idempotency key was used for another request", "A request under this key was answered before, and this one is different.", "Use a new key for a new request.";
     NOTHING_TO_DO "LF0215" "Nothing to do", "None of the named machines needs the operation.", "`landfall item list` shows their states.";
     NOT_AT_SOURCE "LF0216" "The machine is not at its source", "The source site answers and does not list the machine that the inventory names.", "Correct `source.machine` in the inventory; `landfall site machines SITE` lists what is there.";
+    NEEDS_RECONCILE "LF0217" "The state was restored and not compared", "The daemon's state was restored from a backup. What happened after the backup is not known, so nothing is done with a machine before its state was compared with what the sites say.", "`landfall reconcile` compares and says what differs. Mend it at the sites, or accept it with `--accept WHY`.";
+    NOT_RECONCILED "LF0218" "The sites say something else than the restored state", "After the backup something happened that its state does not know: a machine or replica was made or removed, or a source was switched.", "Decide which is true: remove what is too much at the site, or bring back what is missing, and reconcile again. `landfall reconcile ITEM --accept WHY` takes the restored state as it is, by your name.";
 
     IN_DOUBT "LF0301" "Nobody can tell whether a step happened", "The host stopped, or the answer was lost, after an effect that can neither be repeated nor asked for had begun.", "Find out whether it happened. If it did: `landfall job skip JOB STEP`. If it did not: `landfall job retry JOB STEP`.";
     NOT_FENCED "LF0302" "The source is not proved off", "A machine is only activated when its source was read as off (or a person vouches for it), because two active copies destroy data.", "Make sure the source is off, then `landfall job retry JOB STEP` to look again, or `landfall job attest JOB STEP --reason WHY` to vouch for it.";
@@ -65,6 +67,7 @@ codes! {
     JOB_OVER "LF0308" "The job is over", "A succeeded or abandoned job is final, and a failed one can no longer be reopened once another job has touched one of its items.", "Ask for the operation again as a new job.";
     NO_POINT_CHOSEN "LF0309" "The policy chose no point", "The recovery-point policy failed, or its answer does not fit the points there are.", "Read the policy's message. Another choice may do: `landfall failover PLAN --point CHOICE`.";
     BAD_OUTPUT "LF0310" "A plugin's answer lacks something", "The adapter said that a step is done but did not return what the contract asks for.", "Report it to the plugin's author: the contract lists the outputs of every operation.";
+    JOB_RESTORED "LF0311" "The job was restored from a backup", "The journal is older than what the job did, so any step that is not over in it may have happened. Nothing goes on by itself.", "`landfall reconcile` compares its machines with the sites; then `landfall job retry JOB` lets it go on: what can be asked is asked, what can be repeated is repeated under the same keys, and for the rest you decide. Or `landfall job abandon JOB`.";
 
     PLUGIN_FILE "LF0401" "A plugin's file is missing", "The plugin directory lacks `plugin.toml`, or the component that it names.", "Build it again with `landfall plugin build`, or copy the whole directory.";
     PLUGIN_MANIFEST "LF0402" "A plugin's manifest is not valid", "`plugin.toml` has an unknown key, a wrong value, or is not TOML; the message has the line.", "Correct it; the SDK's documentation lists every key.";
@@ -151,6 +154,7 @@ codes! {
     DATA_DIRECTORY "LF0505" "The data directory cannot be used", "Another daemon uses it, it is not writable, or others may read it.", "One daemon per data directory; it must belong to the daemon's user with mode 0700.";
     STORE "LF0506" "The journal cannot be written or read", "The disk is full or failing, or the file was changed by something else. The daemon stops rather than go on unrecorded.", "Mend the disk and start the daemon: it goes on where it was.";
     EVIDENCE "LF0507" "Evidence is not accepted", "The file was not signed with this key, or was changed afterwards: a record, the frozen job, the report, the page.", "Get the file again from who wrote it, and the installation's key by another way (`landfall journal key` prints it there).";
+    BACKUP "LF0508" "A backup cannot be written or restored", "A file stands where it would go, the file cannot be used, or it is not what was written.", "Backups and restores overwrite nothing: name another file, or move the old data directory away. A damaged backup is not restored: take an older one.";
     INTERNAL "LF0599" "Internal error", "A fault in Landfall itself.", "Please report it with the log.";
 }
 

@@ -63,6 +63,12 @@ pub enum Event {
         /// What.
         decision: Decision,
     },
+    /// The journal was restored from a backup that is older than what the job did: any step that is not over here may
+    /// have happened.
+    Restored {
+        /// The installation's epoch from now on.
+        epoch: u64,
+    },
     /// Nothing runs any more and nothing will.
     Ended {
         /// How it went.

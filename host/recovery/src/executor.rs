@@ -39,6 +39,11 @@ pub enum Next {
         /// Number of its key.
         generation: u32,
     },
+    /// Nobody can tell whether it happened: record this, for a person.
+    Ask {
+        /// The event.
+        event: Event,
+    },
     /// Nothing runs and nothing will.
     End {
         /// How it went.
@@ -60,7 +65,7 @@ pub struct Plan {
 /// Decides what comes next.
 pub fn decide(job: &Job, now: Millis, limits: &Limits) -> Plan {
     let mut plan = Plan::default();
-    if job.outcome.is_some() {
+    if job.outcome.is_some() || job.held.is_some() {
         return plan;
     }
     if job.stopping.is_none() {
@@ -97,6 +102,12 @@ fn begin(job: &Job, now: Millis, limits: &Limits, plan: &mut Plan) {
             Some((_, false)) => continue,
         };
         let Some((step, state)) = job.step(index) else { continue };
+        if state.doubted && step.effect.class == EffectClass::OneShot {
+            plan.next.push(Next::Ask {
+                event: in_doubt(job, index),
+            });
+            continue;
+        }
         if let Some(name) = step.calls.as_deref() {
             let count = in_flight.entry(name).or_default();
             if *count >= limits.of(name) {
@@ -215,7 +226,12 @@ pub enum Resumption {
 }
 
 /// The resumptions of all steps that have an INTENT and no OUTCOME.
+///
+/// Of a job that was restored from a backup nothing is taken up before a person lets it go on.
 pub fn resume(job: &Job) -> Vec<Resumption> {
+    if job.held.is_some() {
+        return Vec::new();
+    }
     job.running().filter_map(|index| resumption(job, index)).collect()
 }
 
@@ -232,24 +248,33 @@ fn resumption(job: &Job, index: StepIndex) -> Option<Resumption> {
         EffectClass::Probeable => Resumption::Probe { step: index },
         EffectClass::OneShot => Resumption::Ask {
             step: index,
-            event: in_doubt(index, &step.id, &job.frozen.job),
+            event: in_doubt(job, index),
         },
     })
 }
 
 /// The event for an effect of which nobody can say whether it happened.
-pub fn in_doubt(step: StepIndex, id: &str, job: &str) -> Event {
+pub fn in_doubt(job: &Job, step: StepIndex) -> Event {
+    let (id, restored) = job
+        .step(step)
+        .map_or(("", false), |(step, state)| (step.id.as_str(), state.doubted));
+    let job = &job.frozen.job;
     let skip = if id.starts_with("action/") {
         "if it did"
     } else {
         "to leave the machine out"
     };
+    let how = if restored {
+        format!("the journal was restored from a backup, after which `{id}` may have run")
+    } else {
+        format!("the host stopped after it had begun `{id}`")
+    };
     Event::Stuck {
         step,
         code: codes::IN_DOUBT.to_owned(),
         reason: format!(
-            "the host stopped after it had begun `{id}`, which cannot be repeated or asked for; find out whether it \
-             happened, then `landfall job retry {job} {id}` if it did not, or `landfall job skip {job} {id}` {skip}"
+            "{how}, and it cannot be repeated or asked for; find out whether it happened, then `landfall job retry \
+             {job} {id}` if it did not, or `landfall job skip {job} {id}` {skip}"
         ),
     }
 }

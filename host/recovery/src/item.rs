@@ -111,6 +111,9 @@ pub struct ItemState {
     pub risk_accepted: bool,
     /// Commit has begun: the points count as deleted (F21).
     pub points_doomed: bool,
+    /// Its state comes from a backup and was not compared with the sites yet: nothing may be asked of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
 }
 
 /// What happened to an item.
@@ -249,6 +252,6 @@ impl ItemState {
 
     /// Its data is moved by replication cycles.
     pub fn replicates(&self) -> bool {
-        matches!(self.phase, Phase::Seeding | Phase::Protected) && self.replica.is_some()
+        matches!(self.phase, Phase::Seeding | Phase::Protected) && self.replica.is_some() && !self.restored
     }
 }

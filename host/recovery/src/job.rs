@@ -72,6 +72,8 @@ pub struct StepState {
     pub outputs: Pairs,
     /// Why the last try failed.
     pub failure: Option<Failure>,
+    /// It may have happened after the backup from which the journal was restored.
+    pub doubted: bool,
     /// Edges that are not satisfied.
     waiting: u32,
     /// Steps before it in its chain that need a person.
@@ -99,6 +101,8 @@ pub struct Job {
     pub ended_at: Option<Millis>,
     /// An error or a person stopped it: nothing new is started.
     pub stopping: Option<Stopping>,
+    /// Restored from a backup, with the epoch of then: nothing is done until a person lets it go on.
+    pub held: Option<u64>,
     ready: BTreeSet<StepIndex>,
     /// Steps whose outcome is outstanding.
     running: BTreeSet<StepIndex>,
@@ -154,6 +158,7 @@ impl Job {
             started_at: at,
             ended_at: None,
             stopping: None,
+            held: None,
             ready: BTreeSet::new(),
             running: BTreeSet::new(),
             backoff: BTreeSet::new(),
@@ -237,6 +242,8 @@ impl Job {
                 if let Some(state) = self.steps.get_mut(*step) {
                     state.attempt = *attempt;
                     state.generation = *generation;
+                    // An INTENT without outcome is in doubt by itself.
+                    state.doubted = false;
                     // A proof that is made anew, or a try after a crash, has its time from now on: the host's own
                     // downtime is not held against a step.
                     if state.status == Status::Done || matches!(state.status, Status::Running { .. }) {
@@ -266,6 +273,12 @@ impl Job {
                 );
             }
             Event::Operator { decision, .. } => self.decide(decision, at),
+            Event::Restored { epoch } => {
+                self.held = Some(*epoch);
+                for state in &mut self.steps {
+                    state.doubted = !matches!(state.status, Status::Done | Status::Skipped { .. });
+                }
+            }
             Event::Ended { outcome, reason } => {
                 self.outcome = Some((*outcome, reason.clone()));
                 self.ended_at = Some(at);
@@ -306,6 +319,7 @@ impl Job {
     fn decide(&mut self, decision: &Decision, at: Millis) {
         match decision {
             Decision::Retry { steps } => {
+                self.held = None;
                 for index in steps {
                     self.reopen(*index);
                 }
@@ -330,8 +344,12 @@ impl Job {
             }
             // The proof itself arrives as the step's outcome, in the same commit.
             Decision::Attest { .. } => {}
-            Decision::Cancel { .. } => self.stopping = Some(Stopping::Cancelled),
+            Decision::Cancel { .. } => {
+                self.stopping = Some(Stopping::Cancelled);
+                self.held = None;
+            }
             Decision::Abandon { .. } => {
+                self.held = None;
                 self.stopping = Some(Stopping::Abandoned);
                 let outstanding: Vec<StepIndex> = self.running.iter().chain(&self.backoff).copied().collect();
                 for index in outstanding {
@@ -369,6 +387,8 @@ impl Job {
         let Some(state) = self.steps.get_mut(index) else { return };
         // The person has looked: what a one-shot effect did is known to them, so the next try is a new one.
         let looked = one_shot && matches!(&state.status, Status::Stuck { code, .. } if code == crate::codes::IN_DOUBT);
+        // What may have happened after a backup was looked at too.
+        state.doubted &= !looked;
         match state.status {
             Status::Stuck { .. } | Status::Failed => {
                 if looked || state.failure.as_ref().is_some_and(Failure::frees_key) {
@@ -554,6 +574,7 @@ impl StepState {
             ended_at: None,
             outputs: Pairs::new(),
             failure: None,
+            doubted: false,
             waiting: 0,
             held: 0,
             view: View::Open,

@@ -138,6 +138,15 @@ pub fn permission(item: &str, state: &ItemState, facts: &Facts, operation: Opera
             legal: Vec::new(),
         };
     }
+    if state.restored {
+        return Permission::Illegal {
+            code: codes::NEEDS_RECONCILE.to_owned(),
+            reason: format!(
+                "the state of `{item}` was restored from a backup; `landfall reconcile {item}` compares it"
+            ),
+            legal: Vec::new(),
+        };
+    }
     if !legal(state, operation) {
         return Permission::Illegal {
             code: codes::NOT_LEGAL.to_owned(),

@@ -29,6 +29,8 @@ pub fn makespan_ms(frozen: &Arc<Frozen>, limits: &Limits, mut duration: impl FnM
                     let takes = job.graph().steps.get(step).map_or(0, &mut duration);
                     under_way.insert((now + takes, step));
                 }
+                // What nobody can tell stops a real job; here nothing was ever restored.
+                Next::Ask { event } => job.apply(now, &event),
                 Next::End { .. } => return now,
             }
         }

@@ -161,6 +161,7 @@ impl World {
                     attempt,
                     generation,
                 } => self.begin(step, attempt, generation),
+                Next::Ask { event } => self.record(event),
                 Next::End { outcome, reason } => {
                     self.record(Event::Ended { outcome, reason });
                     return true;
@@ -306,6 +307,56 @@ proptest! {
     ) {
         let frozen = frozen(operation, class);
         let world = run(Arc::clone(&frozen), &fates, &choices);
+        same(&world.job, &Job::fold(frozen, &world.records));
+    }
+
+    #[test]
+    fn x09_a_restored_job_waits_for_a_person_and_takes_nothing_for_granted(
+        cut in 1_usize..120,
+        class in prop_oneof![Just(EffectClass::OneShot), Just(EffectClass::Probeable), Just(EffectClass::Keyed)],
+        choices in prop::collection::vec(any::<usize>(), 1..50),
+    ) {
+        let frozen = frozen(Operation::PlannedFailover, class);
+        let whole = run(Arc::clone(&frozen), &[Fate::Works], &choices);
+        // The backup is older than what the job did.
+        let cut = cut.min(whole.records.len() - 1);
+        let mut world = World::new(Arc::clone(&frozen));
+        for record in whole.records.get(1..cut).unwrap_or_default() {
+            world.now = record.at;
+            world.record(record.event.clone());
+        }
+        world.record(Event::Restored { epoch: 2 });
+        prop_assert!(decide(&world.job, world.now, &limits()).next.is_empty());
+        prop_assert!(resume(&world.job).is_empty());
+        let over: Vec<bool> = world.job.steps.iter().map(|state| state.status == Status::Done).collect();
+        world.record(Event::Operator {
+            who: "admin".into(),
+            decision: Decision::Retry { steps: Vec::new() },
+        });
+        let taken_up = resume(&world.job);
+        let mut sent = Vec::new();
+        for next in decide(&world.job, world.now, &limits()).next {
+            match next {
+                Next::Begin { step, generation, .. } => {
+                    prop_assert!(world.job.steps[step].doubted && !over[step]);
+                    prop_assert_eq!(generation, world.job.steps[step].generation);
+                    sent.push(step);
+                }
+                Next::Ask { event: Event::Stuck { step, code, .. } } => {
+                    prop_assert_eq!(code, codes::IN_DOUBT);
+                    prop_assert_eq!(frozen.graph.steps[step].effect.class, EffectClass::OneShot);
+                }
+                Next::End { .. } => prop_assert!(over.iter().all(|over| *over)),
+                other @ Next::Ask { .. } => prop_assert!(false, "{:?}", other),
+            }
+        }
+        let sends = taken_up.iter().filter_map(|resumption| match resumption {
+            Resumption::Resend { step } => Some(*step),
+            _ => None,
+        });
+        for step in sent.into_iter().chain(sends) {
+            prop_assert_ne!(frozen.graph.steps[step].effect.class, EffectClass::OneShot);
+        }
         same(&world.job, &Job::fold(frozen, &world.records));
     }
 

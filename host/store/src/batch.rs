@@ -71,6 +71,8 @@ pub enum Space {
     PluginChange,
     /// Plugin versions that never run again, by digest.
     Revoked,
+    /// How restored items came to count again, by item and time.
+    Reconciled,
 }
 
 impl Space {
@@ -90,6 +92,7 @@ impl Space {
             Self::PluginVersions => "plugin-versions",
             Self::PluginChange => "plugin-change",
             Self::Revoked => "revoked",
+            Self::Reconciled => "reconciled",
         }
     }
 }

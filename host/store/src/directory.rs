@@ -12,6 +12,9 @@ pub(crate) struct Held {
     _lock: File,
 }
 
+/// The file's name in a data directory.
+pub(crate) const DATABASE: &str = "landfall.db";
+
 /// Only the daemon's user: the directory holds the journal, the token and compiled plugins.
 const MODE: u32 = 0o700;
 

@@ -8,6 +8,7 @@
 //! unrecorded. SQLite is the bundled one, in WAL mode with full synchronisation; the settings are read back, because
 //! SQLite ignores what it does not understand.
 
+mod backup;
 mod batch;
 mod crc;
 mod directory;
@@ -22,10 +23,11 @@ use std::sync::Arc;
 
 use landfall_recovery::codes;
 
+pub use backup::{Restored, backup, restore};
 pub use batch::{Batch, Entry, JobRow, Space};
 pub use read::{Chain, JobSummary, Reader, Stored};
 pub use seal::{Head, Seal, Statement};
-pub use verify::{Problem, Verified, verify};
+pub use verify::{Problem, Verified, verify, verify_file};
 pub use writer::chain_end;
 
 /// Why the store cannot be used.
@@ -93,6 +95,26 @@ pub enum StoreError {
     /// The installation's key cannot be made or used.
     #[error("the installation's key cannot be used: {0}")]
     Key(String),
+    /// A file that stands in the way.
+    #[error("{0} exists already, and is not overwritten")]
+    Exists(String),
+    /// A file cannot be read or written.
+    #[error("{path} cannot be used")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A backup is not what it should be.
+    #[error("{path} is not sound: {what}")]
+    Unsound {
+        /// Which.
+        path: String,
+        /// The first thing that is wrong.
+        what: String,
+    },
     /// A value cannot be written as, or read from, JSON.
     #[error("a value of {0} cannot be converted")]
     Value(&'static str, #[source] serde_json::Error),
@@ -109,6 +131,7 @@ impl StoreError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Directory { .. } | Self::InUse(_) => codes::DATA_DIRECTORY,
+            Self::Exists(_) | Self::File { .. } | Self::Unsound { .. } => codes::BACKUP,
             _ => codes::STORE,
         }
     }
@@ -135,7 +158,7 @@ pub struct Identity {
 
 /// Who the installation in a data directory is; a daemon may run.
 pub fn identity(directory: &Path) -> Result<Identity, StoreError> {
-    let connection = read::open(&directory.join("landfall.db"))?;
+    let connection = read::open(&directory.join(directory::DATABASE))?;
     schema::known(&connection)?;
     Ok(schema::identity(&connection)?.0)
 }
@@ -144,7 +167,7 @@ impl Store {
     /// Opens the store of a data directory, which is made if it does not exist, and takes its lock.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let held = directory::take(directory)?;
-        let file = directory.join("landfall.db");
+        let file = directory.join(directory::DATABASE);
         let (connection, identity, key) = schema::open(&file)?;
         let reader = Reader::open(&file)?;
         let identity = Arc::new(identity);

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::crc::JobFacts;
+use crate::directory::DATABASE;
 use crate::seal::{Head, Seal, hex};
 use crate::{StoreError, crc, read, schema, writer};
 
@@ -46,7 +47,12 @@ pub struct Problem {
 
 /// Verifies the journal in a data directory; with a key, as that installation's.
 pub fn verify(directory: &Path, key: Option<&str>) -> Result<Verified, StoreError> {
-    let mut connection = read::open(&directory.join("landfall.db"))?;
+    verify_file(&directory.join(DATABASE), key)
+}
+
+/// As [`verify`], of a backup.
+pub fn verify_file(file: &Path, key: Option<&str>) -> Result<Verified, StoreError> {
+    let mut connection = read::open(file)?;
     let transaction = connection.transaction()?;
     schema::known(&transaction)?;
     let mut found = Verified::default();

@@ -32,7 +32,7 @@ impl Writer {
         identity: Arc<Identity>,
         key: Key,
     ) -> Result<Self, StoreError> {
-        let signer = Signer { identity, key };
+        let signer = Signer::new(identity, key);
         let (queue, waiting) = tokio::sync::mpsc::channel(QUEUE);
         let (ready, started) = mpsc::channel();
         let spawned = thread::Builder::new().name("journal".to_owned()).spawn(move || {
@@ -56,9 +56,15 @@ impl Writer {
 }
 
 /// Who signs, and as whom.
-struct Signer {
+pub(crate) struct Signer {
     identity: Arc<Identity>,
     key: Key,
+}
+
+impl Signer {
+    pub(crate) fn new(identity: Arc<Identity>, key: Key) -> Self {
+        Self { identity, key }
+    }
 }
 
 fn run(mut connection: Connection, signer: &Signer, mut waiting: tokio::sync::mpsc::Receiver<(Batch, Answer)>) {
@@ -96,15 +102,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// The end of each job's chain.
-type Heads = HashMap<String, End>;
+pub(crate) type Heads = HashMap<String, End>;
 
 #[derive(Debug, Clone, Default)]
-struct End {
+pub(crate) struct End {
     hash: Vec<u8>,
     records: u64,
 }
 
-fn commit(
+pub(crate) fn commit(
     connection: &mut Connection,
     signer: &Signer,
     heads: &mut Heads,

@@ -102,6 +102,7 @@ pub(crate) struct Item {
     pub(crate) test: String,
     pub(crate) active_site: String,
     pub(crate) target_machine: Option<String>,
+    pub(crate) test_machine: Option<String>,
     pub(crate) risk_accepted: bool,
     pub(crate) rpo_ms: Option<u64>,
     pub(crate) rpo_target_ms: u64,

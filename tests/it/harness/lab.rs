@@ -98,6 +98,11 @@ impl Lab {
             .ok();
     }
 
+    /// Somebody removes a machine, past the host.
+    pub(crate) fn remove(&self, site: &str, machine: &str) {
+        self.api.delete(&format!("control/machines/{site}/{machine}"));
+    }
+
     pub(crate) fn lose_home(&self, machines_off: bool) {
         self.control(&format!("sites/{HOME}/lost"), &json!({"machines_off": machines_off}));
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
 use landfall_recovery::operations::{SiteFacts, allowed_operations};
 use serde::Deserialize;
 
-use super::Shared;
-use super::wire::{ItemView, PointsView, Problem};
+use super::wire::{ItemView, PointsView, Problem, ReconcileRequest, ReconcileView};
+use super::{Shared, who};
 use crate::clock;
 use crate::contract::{from_call_error, from_point};
 use crate::engine::Catalogue;
@@ -97,4 +98,22 @@ pub(super) async fn points(
 
 fn unknown(name: &str) -> Refusal {
     Refusal::unknown(format!("the inventory has no item `{name}`"))
+}
+
+/// Compares items whose state was restored from a backup with their sites.
+#[utoipa::path(post, path = "/api/v1/reconcile", request_body = ReconcileRequest,
+    responses((status = 200, body = Vec<ReconcileView>), (status = 404, body = Problem)))]
+pub(super) async fn reconcile(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Json(request): Json<ReconcileRequest>,
+) -> Result<Json<Vec<ReconcileView>>, Refusal> {
+    let accept = request.accept.as_deref().map(str::trim);
+    if accept.is_some_and(str::is_empty) {
+        return Err(Refusal::bad_request(
+            "accepting the restored state wants a reason".to_owned(),
+        ));
+    }
+    let answers = crate::reconcile::reconcile(&shared.engine, &request.items, accept, &who(&headers)).await?;
+    Ok(Json(answers))
 }

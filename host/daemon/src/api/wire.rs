@@ -521,6 +521,31 @@ pub struct Problem {
     pub findings: Vec<Finding>,
 }
 
+/// What is to be compared after a restore.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ReconcileRequest {
+    /// Items; none: all that were restored.
+    #[serde(default)]
+    pub items: Vec<String>,
+    /// Take the state as it is whatever is found, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept: Option<String>,
+}
+
+/// An item whose state was restored, compared with its sites.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReconcileView {
+    /// Which.
+    pub item: String,
+    /// Its state counts again.
+    pub reconciled: bool,
+    /// What differs.
+    #[schema(value_type = Vec<Object>)]
+    pub findings: Vec<Finding>,
+}
+
 /// The program and the installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -63,11 +63,16 @@ pub(super) async fn run(
         yields: job.is_none(),
     };
     let number = cycle.number;
-    let result = run.cycle(cycle).await;
-    if let Err(CycleError::Failure(failure)) = &result {
-        run.after_failure(number, failure).await?;
+    match run.cycle(cycle).await {
+        Err(CycleError::Failure(failure)) => {
+            let anew = run.after_failure(number, &failure).await?;
+            Err(CycleError::Failure(Failure {
+                retryable: failure.retryable || anew,
+                ..failure
+            }))
+        }
+        result => result,
     }
-    result
 }
 
 fn sites(engine: &Engine, members: &[String]) -> Option<(String, String)> {
@@ -161,15 +166,17 @@ impl Run<'_> {
 
     /// A definite failure frees the key, and the next try has a new one. What the far side refuses for good is given up:
     /// the next cycle begins anew, without quiescing if that was asked for, and with everything if the marks are gone.
-    async fn after_failure(&self, number: u64, failure: &Failure) -> Result<(), CycleError> {
+    /// True: the next one can do what this one could not.
+    async fn after_failure(&self, number: u64, failure: &Failure) -> Result<bool, CycleError> {
         let open: Option<Cycle> = self.engine.store.reader().get(Space::Cycle, self.unit)?;
         let Some(mut cycle) = open.filter(|cycle| cycle.number == number && failure.frees_key()) else {
-            return Ok(());
+            return Ok(false);
         };
         cycle.generation += 1;
         let snapshotted = cycle.members.values().all(|member| member.mark.is_some());
         let mut batch = Batch::new();
         let mut changed = BTreeMap::new();
+        let mut anew = false;
         if !snapshotted && cycle.consistency == Consistency::App {
             tracing::warn!(unit = %self.unit, %failure, "the source did not quiesce; a crash-consistent cycle follows");
             cycle.consistency = Consistency::Crash;
@@ -177,6 +184,7 @@ impl Run<'_> {
             batch.put(Space::Cycle, self.unit, &cycle)?;
         } else if snapshotted && !failure.retryable {
             batch.remove(Space::Cycle, self.unit);
+            anew = cycle.members.values().any(|member| member.since.is_some());
             for name in cycle
                 .members
                 .iter()
@@ -193,7 +201,7 @@ impl Run<'_> {
         }
         self.engine.commit(batch).await?;
         self.engine.world_mut().progress.extend(changed);
-        Ok(())
+        Ok(anew)
     }
 
     async fn snapshot(&self, cycle: &mut Cycle) -> Result<(), CycleError> {

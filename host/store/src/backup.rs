@@ -1,0 +1,193 @@
+//! The installation's state in one file, and an installation made of it again.
+//!
+//! A backup is old the moment it is made: what happened after it is in no file. So a restored installation keeps its
+//! identity and takes a new epoch, by which targets tell it from the one that may still run somewhere; its unfinished
+//! jobs are held, and its items are marked, until a person has compared them with the sites.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use landfall_recovery::cycle::Progress;
+use landfall_recovery::event::{Event, Record};
+use landfall_recovery::item::ItemState;
+
+use crate::batch::{Batch, Space};
+use crate::read::Reader;
+use crate::verify::{Verified, verify_file};
+use crate::{StoreError, directory, read, schema, writer};
+
+/// Replication goes on with cycle numbers that the lost time cannot have used: nobody makes that many in a lifetime.
+const CYCLES_APART: u64 = 1 << 32;
+
+/// What a restore made.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Restored {
+    /// As it was.
+    pub installation: String,
+    /// The new one.
+    pub epoch: u64,
+    /// Unfinished jobs, which wait for a person.
+    pub jobs: Vec<String>,
+    /// Items that are to be compared with the sites.
+    pub items: Vec<String>,
+}
+
+/// Writes the state of the installation in a data directory to a file that is not there yet. The daemon may run.
+pub fn backup(directory: &Path, file: &Path) -> Result<Verified, StoreError> {
+    let fail = |source| StoreError::File {
+        path: file.display().to_string(),
+        source,
+    };
+    if file.exists() {
+        return Err(StoreError::Exists(file.display().to_string()));
+    }
+    let temporary = beside(file, "part");
+    let private = || {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+    };
+    private().map_err(fail)?;
+    let written = copy(directory, &temporary).and_then(|()| {
+        let found = verify_file(&temporary, None)?;
+        sound(&temporary, &found)?;
+        File::open(&temporary).and_then(|file| file.sync_all()).map_err(fail)?;
+        publish(&temporary, file).map_err(fail)?;
+        Ok(found)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn copy(directory: &Path, to: &Path) -> Result<(), StoreError> {
+    let connection = read::open(&directory.join(directory::DATABASE))?;
+    schema::known(&connection)?;
+    connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+    Ok(())
+}
+
+/// Makes an installation of a backup, in a data directory that has none. `now_s` is in seconds since 1970.
+pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreError> {
+    let held = directory::take(data)?;
+    let place = data.join(directory::DATABASE);
+    if place.exists() {
+        return Err(StoreError::Exists(place.display().to_string()));
+    }
+    sound(file, &verify_file(file, None)?)?;
+    let temporary = beside(&place, "restoring");
+    let fail = |source| StoreError::File {
+        path: temporary.display().to_string(),
+        source,
+    };
+    remove(&temporary);
+    fs::copy(file, &temporary).map_err(fail)?;
+    fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(fail)?;
+    let restored = begin_anew(&temporary, now_s);
+    if restored.is_ok() {
+        File::open(&temporary).and_then(|file| file.sync_all()).map_err(fail)?;
+        publish(&temporary, &place).map_err(fail)?;
+    } else {
+        remove(&temporary);
+    }
+    drop(held);
+    restored
+}
+
+fn begin_anew(file: &Path, now_s: u64) -> Result<Restored, StoreError> {
+    let (mut connection, before, _) = schema::open(file)?;
+    // The time of the restore, so that two restores of one backup have two epochs.
+    let epoch = now_s.max(before.epoch + 1);
+    schema::set_meta(&connection, "epoch", &epoch.to_string())?;
+    let (identity, key) = schema::identity(&connection)?;
+    let (batch, restored) = changes(file, epoch, now_s.saturating_mul(1000))?;
+    let restored = Restored {
+        installation: identity.installation.clone(),
+        ..restored
+    };
+    let signer = writer::Signer::new(Arc::new(identity), key);
+    writer::commit(&mut connection, &signer, &mut HashMap::new(), &[batch])?;
+    // Everything into the one file, which is then renamed alone.
+    let _: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    connection.close().map_err(|(_, error)| error)?;
+    Ok(restored)
+}
+
+fn changes(file: &Path, epoch: u64, at: u64) -> Result<(Batch, Restored), StoreError> {
+    let reader = Reader::open(file)?;
+    let mut batch = Batch::new();
+    let mut restored = Restored {
+        installation: String::new(),
+        epoch,
+        jobs: Vec::new(),
+        items: Vec::new(),
+    };
+    for job in reader.unfinished()? {
+        let event = Event::Restored { epoch };
+        batch.record(&job.id, Record { at, event });
+        restored.jobs.push(job.id);
+    }
+    for (name, state) in reader.all::<ItemState>(Space::Item)? {
+        let state = ItemState {
+            restored: true,
+            ..state
+        };
+        batch.put(Space::Item, &name, &state)?;
+        restored.items.push(name);
+    }
+    for (name, progress) in reader.all::<Progress>(Space::Progress)? {
+        let progress = Progress {
+            cycle: progress.cycle + CYCLES_APART,
+            transfer: None,
+            ..progress
+        };
+        batch.put(Space::Progress, &name, &progress)?;
+    }
+    for (unit, _) in reader.all::<serde_json::Value>(Space::Cycle)? {
+        batch.remove(Space::Cycle, &unit);
+    }
+    batch.seal(None, at);
+    Ok((batch, restored))
+}
+
+fn sound(file: &Path, found: &Verified) -> Result<(), StoreError> {
+    match found.problems.first() {
+        None => Ok(()),
+        Some(problem) => Err(StoreError::Unsound {
+            path: file.display().to_string(),
+            what: format!("{}: {}", problem.place, problem.what),
+        }),
+    }
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(ending);
+    file.with_file_name(name)
+}
+
+fn remove(database: &Path) {
+    // What is not there need not be removed; what cannot be is found when it is written.
+    let _ = fs::remove_file(database);
+    for ending in ["-wal", "-shm"] {
+        let mut path = database.as_os_str().to_owned();
+        path.push(ending);
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Renames, durably.
+fn publish(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::rename(from, to)?;
+    let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}

@@ -1,0 +1,221 @@
+//! The host's state is backed up and restored, and nothing that happened after the backup is repeated (X09).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::harness::documents::{Inventory, plan};
+use crate::harness::eventually;
+use crate::harness::lab::{AWAY, HOME};
+use crate::harness::world::{World, troubles};
+
+const ITEMS: [&str; 2] = ["db", "web"];
+
+fn backup(world: &World) -> PathBuf {
+    let file = world.path("host.backup");
+    world.cli(&["backup", "host.backup"]).code(0);
+    file
+}
+
+/// The daemon's state is lost, and made again of a backup; the plugins' store is kept, as it is no state.
+fn restore(world: &mut World, file: &Path) -> Value {
+    world.kill_daemon();
+    for name in ["landfall.db", "landfall.db-wal", "landfall.db-shm"] {
+        let _ = fs::remove_file(world.path("data").join(name));
+    }
+    let restored = world
+        .cli(&["restore", file.to_str().unwrap(), "-o", "json"])
+        .code(0)
+        .json();
+    world.restart_daemon();
+    restored
+}
+
+#[test]
+fn x09_a_restored_installation_keeps_its_identity_and_takes_a_new_epoch() {
+    let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    let before: Value = world.api.get("version");
+    let file = backup(&world);
+    let points = world.points("db").len();
+    let restored = restore(&mut world, &file);
+    let after: Value = world.api.get("version");
+    assert_eq!(before["installation"], after["installation"]);
+    assert!(after["epoch"].as_u64() > before["epoch"].as_u64());
+    assert_eq!(restored["epoch"], after["epoch"]);
+    assert_eq!(restored["items"], json!(ITEMS));
+    // Nothing is asked of a machine before it was compared with the sites.
+    let refused = world.cli(&["failover", "hr", "--kind", "test"]).code(5);
+    assert!(refused.err.contains("LF0217"), "{}", refused.err);
+    let sent = world.item("db").bytes_sent;
+    world.cli(&["reconcile"]).code(0);
+    assert!(world.points("db").len() >= points);
+    world.succeed("test", &json!({}));
+    world.succeed("cleanup", &json!({}));
+    eventually("replication goes on", || {
+        (world.item("db").bytes_sent > sent).then_some(())
+    });
+    world.succeed("planned-failover", &json!({}));
+    for item in ITEMS {
+        let machine = world.item(item).target_machine.unwrap();
+        assert_eq!(world.lab.lost(item, &machine), 0);
+    }
+    world.lab.assert_sound();
+    world.cli(&["journal", "verify"]).code(0);
+}
+
+#[test]
+fn x09_a_job_that_went_on_after_the_backup_repeats_nothing() {
+    let hooks = [
+        "name: before, runbook: webhook, before: [all]",
+        "name: report, runbook: webhook, after: [all]",
+    ];
+    let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &hooks));
+    world.lab.latency("shutdown", 1_500, 1_500);
+    let job = world.launch("planned-failover", &json!({}));
+    world.step_is(&job.id, "shutdown/web", "running");
+    let file = backup(&world);
+    let job = world.rest(&job.id);
+    assert_eq!(job.status, "succeeded", "{:#?}", troubles(&job));
+    let machines: Vec<String> = ITEMS
+        .iter()
+        .map(|item| world.item(item).target_machine.unwrap())
+        .collect();
+    let restored = restore(&mut world, &file);
+    assert_eq!(restored["jobs"], json!([job.id]));
+    let held = world.rest(&job.id);
+    assert_eq!(held.status, "stuck");
+    assert!(held.reason.unwrap().contains("restored"));
+    // The sites know what the backup does not: by name, nobody takes the old state for the truth.
+    world.cli(&["job", "retry", &job.id]).code(5);
+    let said = world.cli(&["reconcile"]).code(5);
+    for machine in &machines {
+        assert!(said.out.contains(machine.as_str()), "{}", said.out);
+    }
+    assert!(
+        said.out.contains("LF0218") && said.out.contains(&job.id),
+        "{}",
+        said.out
+    );
+    world
+        .cli(&["reconcile", "--accept", "the machines there are this job's own"])
+        .code(0);
+    world.cli(&["job", "retry", &job.id]).code(0);
+    let done = world.rest(&job.id);
+    assert_eq!(done.status, "succeeded", "{:?} {:#?}", done.reason, troubles(&done));
+    let again: Vec<String> = ITEMS
+        .iter()
+        .map(|item| world.item(item).target_machine.unwrap())
+        .collect();
+    assert_eq!(machines, again, "the same keys gave the same machines");
+    for (item, machine) in ITEMS.iter().zip(&machines) {
+        assert!(world.lab.is_on(AWAY, machine) && !world.lab.is_on(HOME, &format!("vm-{item}")));
+        assert_eq!(world.lab.lost(item, machine), 0);
+    }
+    assert_eq!(world.lab.webhooks(&job.id), ["before", "report"]);
+    world.lab.assert_sound();
+    let said = world.cli(&["job", "show", &job.id]).code(0);
+    assert!(said.out.contains("succeeded"));
+    world.cli(&["journal", "verify"]).code(0);
+}
+
+#[test]
+fn x09_what_the_backup_cannot_know_is_named() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let file = backup(&world);
+    world.succeed("test", &json!({}));
+    let made = world.item("db").test_machine.unwrap();
+    restore(&mut world, &file);
+    let said = world.cli(&["reconcile", "db"]).code(5);
+    assert!(
+        said.out.contains(&made) && said.out.contains("the backup is older"),
+        "{}",
+        said.out
+    );
+    // Once a person has removed it there, the state is true again.
+    world.lab.remove(AWAY, &made);
+    world.cli(&["reconcile", "db"]).code(0);
+    assert!(world.cli(&["reconcile"]).code(0).err.contains("nothing to compare"));
+    world.succeed("test", &json!({}));
+    world.lab.assert_sound();
+}
+
+#[test]
+fn x09_the_old_daemon_that_wakes_is_refused_by_the_targets() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let file = backup(&world);
+    // The whole machine of the daemon comes back later as it was, data directory and all.
+    world.kill_daemon();
+    let copy = world.path("old");
+    fs::rename(world.path("data"), &copy).unwrap();
+    fs::create_dir(world.path("data")).unwrap();
+    restore(&mut world, &file);
+    world.cli(&["reconcile"]).code(0);
+    world.succeed("test", &json!({}));
+    let made = world.item("db").test_machine.unwrap();
+    let before = world.lab.ledger().len();
+    world.kill_daemon();
+    fs::rename(world.path("data"), world.path("new")).unwrap();
+    fs::rename(&copy, world.path("data")).unwrap();
+    world.restart_daemon();
+    let job = world.run("planned-failover", &json!({}));
+    assert_ne!(job.status, "succeeded");
+    let said = format!("{:#?}", troubles(&job));
+    assert!(said.contains("epoch"), "{said}");
+    assert!(world.lab.is_on(AWAY, &made));
+    let stale = world.lab.ledger().into_iter().skip(before);
+    let effects: Vec<String> = stale
+        .filter(|line| line.job.is_some() && line.result == "changed" && line.site.as_deref() == Some(AWAY))
+        .map(|line| format!("{line:?}"))
+        .collect();
+    assert_eq!(
+        effects,
+        Vec::<String>::new(),
+        "the target took orders of an older epoch"
+    );
+}
+
+#[test]
+fn x09_backups_and_restores_overwrite_nothing_and_take_nothing_damaged() {
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let file = backup(&world);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let said = world.cli(&["backup", "host.backup"]).code(5);
+    assert!(said.err.contains("LF0508"), "{}", said.err);
+    let said = world.cli(&["restore", "host.backup", "--data-dir", "data"]).code(5);
+    assert!(said.err.contains("LF0505"), "{}", said.err);
+    let mut bytes = fs::read(&file).unwrap();
+    let place = bytes.windows(9).position(|window| window == b"\"requeste").unwrap();
+    bytes[place] = b'#';
+    fs::write(world.path("bad.backup"), &bytes).unwrap();
+    let said = world.cli(&["restore", "bad.backup", "--data-dir", "fresh"]).code(5);
+    assert!(said.err.contains("not sound"), "{}", said.err);
+    assert!(!world.path("fresh/landfall.db").exists());
+    fs::write(world.path("none.backup"), "no database").unwrap();
+    world.cli(&["restore", "none.backup", "--data-dir", "fresh"]).code(5);
+    world.cli(&["restore", "host.backup", "--data-dir", "fresh"]).code(0);
+    let said = world.cli(&["restore", "host.backup", "--data-dir", "fresh"]).code(5);
+    assert!(said.err.contains("LF0508"), "{}", said.err);
+}
+
+#[test]
+fn x09_the_daemon_makes_backups_by_itself() {
+    let mut world = World::start();
+    let file = world.path("landfall.toml");
+    let text =
+        fs::read_to_string(&file).unwrap() + "\n[backup]\ndirectory = \"backups\"\nevery-minutes = 1\nkeep = 2\n";
+    fs::write(&file, text).unwrap();
+    world.restart_daemon();
+    let made = eventually("a backup", || {
+        let entry = fs::read_dir(world.path("backups")).ok()?.next()?.ok()?;
+        entry
+            .path()
+            .extension()
+            .is_some_and(|ending| ending == "backup")
+            .then(|| entry.path())
+    });
+    world
+        .cli(&["restore", made.to_str().unwrap(), "--data-dir", "fresh"])
+        .code(0);
+}
