@@ -35,5 +35,6 @@ mod rehearsal;
 mod replay;
 mod secrets;
 mod security;
+mod space;
 mod tutorials;
 mod versions;

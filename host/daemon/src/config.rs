@@ -28,6 +28,9 @@ pub struct Config {
     /// Who may sign plugins.
     #[serde(default)]
     pub trust: TrustConfig,
+    /// With less left on the data directory's disk nothing new is begun.
+    #[serde(default = "min_free_default")]
+    pub min_free_mb: u64,
     /// Backups by the clock; none without it.
     #[serde(default)]
     pub backup: Option<BackupConfig>,
@@ -108,6 +111,11 @@ pub struct RunbookConfig {
     /// Limits of its calls.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// A job of 10,000 machines writes some 100 MB.
+fn min_free_default() -> u64 {
+    256
 }
 
 fn listen_default() -> SocketAddr {

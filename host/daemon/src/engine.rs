@@ -41,6 +41,8 @@ pub(crate) struct Engine {
     pub(crate) events: broadcast::Sender<Signal>,
     world: RwLock<World>,
     jobs: Mutex<HashMap<String, Handle>>,
+    /// Why nothing new is begun, if so.
+    shortage: RwLock<Option<String>>,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -142,6 +144,7 @@ impl Engine {
             events: broadcast::Sender::new(EVENTS),
             world: RwLock::new(world),
             jobs: Mutex::new(HashMap::new()),
+            shortage: RwLock::default(),
             fatal,
         })
     }
@@ -157,6 +160,15 @@ impl Engine {
 
     pub(crate) fn jobs(&self) -> MutexGuard<'_, HashMap<String, Handle>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing new is begun, if so.
+    pub(crate) fn shortage(&self) -> Option<String> {
+        self.shortage.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_shortage(&self, shortage: Option<String>) {
+        *self.shortage.write().unwrap_or_else(PoisonError::into_inner) = shortage;
     }
 
     /// Commits, or ends the process: what cannot be recorded must not be acted on.

@@ -26,6 +26,7 @@ mod replicate;
 mod runner;
 mod seals;
 mod sites;
+mod space;
 mod start;
 mod step;
 mod views;
@@ -134,7 +135,10 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     let listen = config.listen;
     let engine = Arc::new(Engine::new(live, store, runtime, registry, fatal)?);
     let _watch = engine.registry.watch()?;
+    // Before anything is begun.
+    space::look(&engine);
     recover(&engine)?;
+    tokio::spawn(space::watch(Arc::clone(&engine)));
     tokio::spawn(replicate::run(Arc::clone(&engine)));
     tokio::spawn(plugins::tidy(Arc::clone(&engine)));
     tokio::spawn(seals::run(Arc::clone(&engine)));

@@ -58,6 +58,8 @@ pub(crate) fn merge(now: &Config, read: &Config, fresh: &Config) -> (Config, Rel
     ] {
         note(restart, differs, name.to_owned());
     }
+    note(changed, next.min_free_mb != fresh.min_free_mb, "min-free-mb".to_owned());
+    next.min_free_mb = fresh.min_free_mb;
     note(changed, next.secrets != fresh.secrets, "secrets".to_owned());
     next.secrets.clone_from(&fresh.secrets);
     for (name, site) in &mut next.sites {

@@ -97,7 +97,11 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     let mut slots: HashMap<(String, String), Arc<Semaphore>> = HashMap::new();
     let busy: Arc<Mutex<Busy>> = Arc::default();
     loop {
-        for planned in schedule(&engine) {
+        let planned = match engine.shortage() {
+            None => schedule(&engine),
+            Some(_) => Vec::new(),
+        };
+        for planned in planned {
             let Some(turn) = Busy::take(&busy, &planned.unit) else {
                 continue;
             };

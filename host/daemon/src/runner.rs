@@ -116,6 +116,9 @@ struct Runner {
     reports: mpsc::Sender<Message>,
 }
 
+/// How soon a job that pauses for want of room looks again.
+const SHORT_MS: Millis = 1_000;
+
 /// Decisions of policies that are kept to be replayed: some KiB each, and two failovers of 10,000 lone machines.
 const DECISIONS_KEPT: u32 = 20_000;
 
@@ -272,9 +275,14 @@ impl Runner {
 
     /// Asks the executor until it wants nothing more in this turn.
     fn plan(&mut self, turn: &mut Turn) -> Option<Millis> {
-        let plan = decide(&self.job, clock::now(), &self.engine.limits());
+        let mut plan = decide(&self.job, clock::now(), &self.engine.limits());
+        let short = self.engine.shortage().is_some();
+        if short {
+            plan.wake_at = Some(clock::now() + SHORT_MS);
+        }
         for next in plan.next {
             match next {
+                Next::Begin { .. } if short => {}
                 Next::Begin { step, .. } => {
                     // After an effect whose end nobody saw, the far side is asked before anything is sent again.
                     let doubt = self.job.step(step).is_some_and(|(frozen, state)| {

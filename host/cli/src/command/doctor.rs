@@ -109,6 +109,10 @@ async fn daemon(client: &Client, checks: &mut Vec<Check>) {
     checks.push(Check::new("ready", ready));
     checks.extend(clock.map(|clock| Check::new("clock", clock)));
     let version: Result<VersionView, Failure> = client.get_root("version").await;
+    let room = version.as_ref().ok().map(|it| match &it.paused {
+        None => Ok("the journal has room".to_owned()),
+        Some(why) => Err(why.clone()),
+    });
     let version = version.map(|it| format!("accepted; version {}, epoch {}", it.version, it.epoch));
     let refused = version.is_err();
     checks.push(Check {
@@ -118,6 +122,7 @@ async fn daemon(client: &Client, checks: &mut Vec<Check>) {
     if refused {
         return;
     }
+    checks.extend(room.map(|room| Check::new("disk", room)));
     match client.get::<Vec<SiteView>>(&["sites"]).await {
         Ok(sites) => checks.extend(sites.iter().map(site)),
         Err(failure) => checks.push(Check::new("sites", Err(chain(&failure)))),

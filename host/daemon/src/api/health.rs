@@ -53,6 +53,12 @@ async fn metrics(State(shared): State<Shared>) -> String {
             running as u64,
         ),
         (
+            "landfall_paused",
+            "gauge",
+            "1 while nothing new is begun for want of room.",
+            u64::from(engine.shortage().is_some()),
+        ),
+        (
             "landfall_jobs_stuck",
             "gauge",
             "Jobs that wait for a person.",
@@ -94,6 +100,7 @@ pub(super) async fn version(State(shared): State<Shared>) -> Json<VersionView> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         installation: identity.installation.clone(),
         epoch: identity.epoch,
+        paused: shared.engine.shortage(),
     })
 }
 

@@ -91,8 +91,13 @@ pub(super) fn view(engine: &Arc<Engine>, id: &str, steps: bool) -> Result<JobVie
     let running = engine.jobs().get(id).cloned();
     if let Some(handle) = running {
         let (job, notes) = (handle.job(), handle.notes());
-        let view = views::job(&job, &notes, steps);
+        let mut view = views::job(&job, &notes, steps);
         drop((job, notes));
+        if view.ended_at.is_none()
+            && let Some(why) = engine.shortage()
+        {
+            view.reason.get_or_insert(format!("nothing new is begun: {why}"));
+        }
         return Ok(with_received(engine, view));
     }
     let job = load(engine, id)?;

@@ -66,7 +66,7 @@ pub struct JobView {
     /// `running`, `stuck` (a person is needed), `stopping`, or the outcome: `succeeded`, `completed-with-errors`,
     /// `failed`, `cancelled`, `abandoned`.
     pub status: String,
-    /// Why it ended so.
+    /// Why it ended so, or why nothing is begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Who asked.
@@ -556,4 +556,7 @@ pub struct VersionView {
     pub installation: String,
     /// Its epoch.
     pub epoch: u64,
+    /// Why nothing new is begun, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
 }
