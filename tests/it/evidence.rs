@@ -139,6 +139,15 @@ fn x06_evidence_with_anything_changed_is_refused() {
 }
 
 #[test]
+fn x06_the_evidence_of_a_drill_shows_what_kept_it_apart() {
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let job = world.succeed("test", &json!({}));
+    let evidence: Value = world.api.get(&format!("api/v1/jobs/{}/evidence", job.id));
+    let proofs = &evidence["report"]["isolation-proofs"]["db"]["networks"];
+    assert!(proofs["bubble"].is_object(), "{proofs}");
+}
+
+#[test]
 fn x06_a_running_job_has_evidence_of_what_it_did_so_far() {
     let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
     world.lab.fail("shutdown", "vm-db");

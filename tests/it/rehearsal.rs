@@ -123,3 +123,91 @@ fn a_plan_that_was_never_tested_is_warned_about() {
     assert_eq!((warned.severity.as_str(), warned.subject.as_str()), ("warning", "hr"));
     assert!(warned.cause.contains("never tested"), "{}", warned.cause);
 }
+
+/// A drill of two machines and a hook, with a fault; and the job as it rests.
+fn drill(world: &World, step: &str, fault: &str) -> crate::harness::answers::Job {
+    world.run("test", &json!({"inject": {step: fault}}))
+}
+
+const HOOK: [&str; 1] = ["name: report, runbook: webhook, after: [all], retries: 1"];
+
+#[test]
+fn x08_a_step_that_fails_in_a_drill_shows_what_the_plan_makes_of_it() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &HOOK));
+    let job = drill(&world, "action/report/after-all", "fail");
+    assert_eq!(job.status, "failed");
+    let step = job.step("action/report/after-all");
+    assert_eq!((step.attempt, step.code.as_deref()), (2, Some("LF0312")));
+    assert!(world.lab.webhooks(&job.id).is_empty(), "it was sent all the same");
+    assert_eq!(world.item("db").test, "tested", "a test keeps everything for a look");
+}
+
+#[test]
+fn x08_a_crash_in_a_drill_is_taken_up_as_a_real_one() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &HOOK));
+    let job = drill(&world, "create/db", "crash");
+    assert_eq!(job.status, "succeeded");
+    assert_eq!(job.step("create/db").attempt, 2);
+    assert_eq!(away(&world).len(), 2, "one machine each");
+    world.lab.assert_sound();
+    world.succeed("cleanup", &json!({}));
+    // A one-shot hook of which nobody can tell asks a person.
+    let world = World::configured(|configuration| configuration.keyed = false);
+    world.protect(&Inventory::of(&["db"]), &plan(&["db"], &HOOK));
+    let job = drill(&world, "action/report/after-all", "crash");
+    assert_eq!(
+        (job.status.as_str(), job.step("action/report/after-all").code.as_deref()),
+        ("stuck", Some("LF0301"))
+    );
+    assert_eq!(world.lab.webhooks(&job.id), ["report"], "it happened once");
+}
+
+#[test]
+fn x08_a_step_that_is_repeated_in_a_drill_has_one_effect() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &HOOK));
+    for step in ["create/web", "start/web", "action/report/after-all"] {
+        let job = drill(&world, step, "repeat");
+        assert_eq!(job.status, "succeeded", "{step}");
+        assert_eq!(world.lab.webhooks(&job.id), ["report"], "{step}");
+        assert_eq!(away(&world).len(), 2, "{step}");
+        world.lab.assert_sound();
+        world.succeed("cleanup", &json!({}));
+    }
+}
+
+#[test]
+fn x08_a_slow_step_takes_its_time_and_faults_are_for_drills_only() {
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    world
+        .cli(&["failover", "hr", "--kind", "test", "--inject", "start/db=slow:1500ms"])
+        .code(0);
+    let job = world.api.get::<Value>("api/v1/jobs")["items"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let step = world.job(&job).step("start/db").clone();
+    assert!(step.ended_at.unwrap() - step.begun_at.unwrap() >= 1_500);
+    world.succeed("cleanup", &json!({}));
+    let before = world.lab.now();
+    let wrong = [
+        (
+            vec!["--kind", "planned", "--confirm", "hr", "--inject", "start/db=fail"],
+            "drills only",
+        ),
+        (
+            vec!["--kind", "test", "--inject", "start/dbb=fail"],
+            "did you mean `start/db`",
+        ),
+        (vec!["--kind", "test", "--inject", "start/db=explode"], "explode"),
+        (vec!["--kind", "test", "--inject", "start/db=slow:-1s"], "hurried"),
+    ];
+    for (arguments, said) in wrong {
+        let ended = world.cli(&[vec!["failover", "hr"], arguments].concat()).code(5);
+        assert!(
+            ended.err.contains("LF0219") && ended.err.contains(said),
+            "{}",
+            ended.err
+        );
+    }
+    assert_eq!(world.lab.now(), before);
+}

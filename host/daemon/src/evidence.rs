@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use landfall_recovery::consequence::{outputs_of, proof};
 use landfall_recovery::event::Record;
-use landfall_recovery::executor::PROOF;
+use landfall_recovery::executor::ISOLATION;
 use landfall_recovery::freeze::{Frozen, sha256_hex};
 use landfall_recovery::graph::StepKind;
 use landfall_recovery::job::Job;
@@ -180,7 +180,7 @@ impl Report {
 
 fn isolation(job: &Job, item: &str) -> Option<IsolationProof> {
     let outputs = outputs_of(job, item, |kind| *kind == StepKind::ProveIsolation)?;
-    serde_json::from_str(outputs.get(PROOF)?).ok()
+    serde_json::from_str(outputs.get(ISOLATION)?).ok()
 }
 
 impl Evidence {

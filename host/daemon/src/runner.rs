@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use landfall_recovery::consequence::consequences;
 use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
-use landfall_recovery::executor::{Next, Resumption, decide, resume};
+use landfall_recovery::executor::{Next, Resumption, decide, resume, resumption};
 use landfall_recovery::freeze::sha256_hex;
 use landfall_recovery::graph::StepIndex;
 use landfall_recovery::item::ItemState;
@@ -162,17 +162,21 @@ impl Runner {
     /// Goes on with what was under way when the host stopped, as the step protocol demands.
     fn take_up(&mut self, turn: &mut Turn) {
         for resumption in resume(&self.job) {
-            match resumption {
-                Resumption::Attach { step, handle } => {
-                    turn.start.push(self.work(step, Begin::Attach { handle, after_ms: 0 }));
-                }
-                Resumption::Probe { step } => turn.start.push(self.work(step, Begin::Probe)),
-                Resumption::Resend { step } => self.intend(turn, step, Begin::Send),
-                Resumption::Ask { event, .. } => self.record(turn, event),
-            }
+            self.resume(turn, resumption);
         }
         for work in &mut turn.start {
             work.resumed = true;
+        }
+    }
+
+    fn resume(&mut self, turn: &mut Turn, resumption: Resumption) {
+        match resumption {
+            Resumption::Attach { step, handle } => {
+                turn.start.push(self.work(step, Begin::Attach { handle, after_ms: 0 }));
+            }
+            Resumption::Probe { step } => turn.start.push(self.work(step, Begin::Probe)),
+            Resumption::Resend { step } => self.intend(turn, step, Begin::Send),
+            Resumption::Ask { event, .. } => self.record(turn, event),
         }
     }
 
@@ -269,6 +273,11 @@ impl Runner {
                 turn.start.push(self.work(step, Begin::Attach { handle, after_ms }));
             }
             Report::Absent => self.intend(turn, step, Begin::Send),
+            Report::Forgotten => {
+                if let Some(resumption) = resumption(&self.job, step) {
+                    self.resume(turn, resumption);
+                }
+            }
             Report::Note(note) => turn.notes.push((step, note)),
         }
     }

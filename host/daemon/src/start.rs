@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_recovery::codes;
+use landfall_recovery::diagnostic::suggest;
 use landfall_recovery::document::{Group, Inventory, Plan, PointChoice};
 use landfall_recovery::event::{Event, Record};
-use landfall_recovery::freeze::{Frozen, FrozenItem, Pinned, Risk, operation_name, sha256_hex};
+use landfall_recovery::freeze::{Frozen, FrozenItem, Injection, Pinned, Risk, operation_name, sha256_hex};
 use landfall_recovery::graph::{Graph, Step, StepKind};
 use landfall_recovery::item::ItemState;
 use landfall_recovery::job::Job;
@@ -104,6 +105,7 @@ pub(crate) async fn start(
     frozen.findings.extend(not_at_source(operation, &missing, &frozen));
     preflight(engine, &mut frozen).await?;
     frozen.build_graph();
+    injected_steps(&frozen)?;
     set_effects(engine, &mut frozen).await?;
     let frozen = Arc::new(frozen);
     let hash = frozen.hash().map_err(|error| Refusal::internal(&error))?;
@@ -432,12 +434,68 @@ fn shape(
             who: who.to_owned(),
             why,
         }),
+        injections: injections(operation, &request.inject)?,
         plugins: BTreeMap::new(),
         findings: Vec::new(),
         requested_at,
         requested_by: who.to_owned(),
         graph: Graph::default(),
     })
+}
+
+/// What a drill wants to go wrong.
+fn injections(operation: Operation, wanted: &BTreeMap<String, String>) -> Result<BTreeMap<String, Injection>, Refusal> {
+    let refuse = |why: String| Refusal::refused(codes::BAD_INJECTION, why);
+    if !wanted.is_empty() && operation != Operation::Test {
+        return Err(refuse("faults are injected into drills only".to_owned()));
+    }
+    let read = |(step, fault): (&String, &String)| {
+        let injection = match fault.split_once(':') {
+            None => match fault.as_str() {
+                "fail" => Injection::Fail,
+                "crash" => Injection::Crash,
+                "repeat" => Injection::Repeat,
+                "slow" => Injection::Slow { ms: SLOW_MS },
+                _ => {
+                    return Err(refuse(format!(
+                        "`{fault}` of `{step}` is no fault that can be rehearsed"
+                    )));
+                }
+            },
+            Some(("slow", span)) => {
+                let span: jiff::SignedDuration = span
+                    .parse()
+                    .map_err(|error| refuse(format!("`{span}` of `{step}` is no span of time: {error}")))?;
+                let ms = u64::try_from(span.as_millis()).map_err(|_| refuse(format!("`{step}` cannot be hurried")))?;
+                Injection::Slow { ms }
+            }
+            Some(_) => {
+                return Err(refuse(format!(
+                    "`{fault}` of `{step}` is no fault that can be rehearsed"
+                )));
+            }
+        };
+        Ok((step.clone(), injection))
+    };
+    wanted.iter().map(read).collect()
+}
+
+/// Long enough to be felt in a drill.
+const SLOW_MS: Millis = 30_000;
+
+fn injected_steps(frozen: &Frozen) -> Result<(), Refusal> {
+    let ids = || {
+        let real = frozen.graph.steps.iter().filter(|step| !step.kind.is_milestone());
+        real.map(|step| step.id.as_str())
+    };
+    match frozen.injections.keys().find(|step| !ids().any(|id| id == *step)) {
+        None => Ok(()),
+        Some(stranger) => {
+            let hint = suggest(stranger, ids());
+            let why = format!("the job has no step `{stranger}`; {hint}");
+            Err(Refusal::refused(codes::BAD_INJECTION, why))
+        }
+    }
 }
 
 /// Pins every plugin that the job may call.

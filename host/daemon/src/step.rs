@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use landfall_recovery::codes;
 use landfall_recovery::executor::stale_proof;
+use landfall_recovery::freeze::Injection;
 use landfall_recovery::graph::{Step, StepIndex, StepKind};
 use landfall_recovery::job::Job;
 use landfall_recovery::operations::Operation;
@@ -70,6 +71,8 @@ pub(crate) enum Report {
     Handle { handle: String, after_ms: u32 },
     /// It certainly did not happen: it may be sent.
     Absent,
+    /// A drill's crash: it may have happened, and nobody knows.
+    Forgotten,
     /// How far it is.
     Note(Note),
 }
@@ -186,7 +189,7 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
         // A task of its own, so that even a panic in it is an answer.
         let done = tokio::spawn(async move {
             let left = Duration::from_millis(doing.deadline.saturating_sub(clock::now()).max(1));
-            match tokio::time::timeout(left, carry_out(&doing, arguments, work.begin)).await {
+            match tokio::time::timeout(left, rehearse(&doing, arguments, work.begin)).await {
                 Ok(report) => forget_points(&doing, report),
                 Err(_) => doing.timed_out(),
             }
@@ -225,6 +228,30 @@ fn forget_points(task: &Task, report: Report) -> Report {
             }
         }
         other => other,
+    }
+}
+
+/// With what a drill wants to go wrong.
+async fn rehearse(task: &Task, arguments: Arguments, begin: Begin) -> Report {
+    let sends = matches!(begin, Begin::Send);
+    match task.frozen.injections.get(&task.step().id) {
+        Some(Injection::Fail) if sends => Report::Failed(Failure {
+            retryable: true,
+            ..Failure::definite(codes::INJECTED, "this drill lets it fail")
+        }),
+        Some(Injection::Crash) if sends && task.attempt == 1 => {
+            carry_out(task, arguments, begin).await;
+            Report::Forgotten
+        }
+        Some(Injection::Repeat) if sends && task.attempt == 1 => {
+            carry_out(task, arguments.clone(), begin).await;
+            carry_out(task, arguments, Begin::Send).await
+        }
+        Some(Injection::Slow { ms }) if sends => {
+            tokio::time::sleep(Duration::from_millis(*ms)).await;
+            carry_out(task, arguments, begin).await
+        }
+        _ => carry_out(task, arguments, begin).await,
     }
 }
 

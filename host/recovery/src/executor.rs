@@ -162,7 +162,9 @@ pub fn stale_proof(job: &Job, start: StepIndex, now: Millis) -> Option<(StepInde
 
 /// Output of a fence or isolation step: when it was observed.
 pub const OBSERVED_AT: &str = "observed-at";
-/// Output of a fence or isolation step: the whole proof as JSON.
+/// Output of an isolation step: the whole proof as JSON.
+pub const ISOLATION: &str = "isolation";
+/// Output of a fence step: the whole proof as JSON.
 pub const PROOF: &str = "proof";
 
 fn end(job: &Job) -> Next {
@@ -235,7 +237,8 @@ pub fn resume(job: &Job) -> Vec<Resumption> {
     job.running().filter_map(|index| resumption(job, index)).collect()
 }
 
-fn resumption(job: &Job, index: StepIndex) -> Option<Resumption> {
+/// The resumption of one step.
+pub fn resumption(job: &Job, index: StepIndex) -> Option<Resumption> {
     let (step, state) = job.step(index)?;
     if let Status::Running { handle: Some(handle) } = &state.status {
         return Some(Resumption::Attach {

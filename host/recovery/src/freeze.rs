@@ -45,6 +45,9 @@ pub struct Frozen {
     pub fence_max_age_ms: Millis,
     /// A person accepted, for these items, that the source may not be off.
     pub risk: Option<Risk>,
+    /// In a drill: what is to go wrong, by step (X08).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub injections: BTreeMap<String, Injection>,
     /// Plugins by name of site, runbook or policy, pinned to their digests.
     pub plugins: BTreeMap<String, Pinned>,
     /// What preflight said and did not refuse.
@@ -55,6 +58,23 @@ pub struct Frozen {
     pub requested_by: String,
     /// All steps.
     pub graph: Graph,
+}
+
+/// Something that goes wrong on purpose, once a step's INTENT is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "fault")]
+pub enum Injection {
+    /// Every try fails, and certainly nothing happened.
+    Fail,
+    /// The effect happens, and the host forgets that it did: the first try ends as a crash would end it.
+    Crash,
+    /// The first try is sent twice under its key.
+    Repeat,
+    /// Every try takes longer.
+    Slow {
+        /// By so much.
+        ms: Millis,
+    },
 }
 
 /// An item as a job sees it.

@@ -82,6 +82,7 @@ fn frozen(operation: Operation, class: EffectClass) -> Arc<Frozen> {
         items: items.collect(),
         processes_first: true,
         risk: None,
+        injections: BTreeMap::new(),
         plugins: BTreeMap::new(),
         findings: Vec::new(),
         requested_at: 0,

@@ -36,6 +36,10 @@ pub(super) struct Arguments {
     /// For an unplanned failover: go on though a source may still run, and record this reason under your name
     #[arg(long, value_name = "WHY")]
     accept_split_brain_risk: Option<String>,
+    /// For a test: let a step go wrong on purpose: fail, crash (the host forgets that it happened), repeat (it is sent
+    /// twice), slow or slow:2m; the dry run lists the steps
+    #[arg(long, value_name = "STEP=FAULT", value_parser = pair)]
+    inject: Vec<(String, String)>,
     #[command(flatten)]
     start: Start,
 }
@@ -73,6 +77,7 @@ impl Arguments {
             point_params: self.point_param.into_iter().collect(),
             test_network: self.test_network,
             accept_split_brain_risk: self.accept_split_brain_risk,
+            inject: self.inject.into_iter().collect(),
             ..self.subject.request(self.kind.operation())?
         };
         let needs_name = self.kind != Kind::Test && !self.start.dry_run;

@@ -48,6 +48,9 @@ pub struct JobRequest {
     /// For an unplanned failover: go on though a source may not be off, for this reason (F15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept_split_brain_risk: Option<String>,
+    /// For a test: what is to go wrong, by step: `fail`, `crash`, `repeat`, `slow` or `slow:2m` (X08).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inject: Pairs,
     /// Only show what would be done (X04).
     #[serde(default)]
     pub dry_run: bool,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall_recovery::codes;
-use landfall_recovery::executor::{OBSERVED_AT, PROOF};
+use landfall_recovery::executor::{ISOLATION, OBSERVED_AT, PROOF};
 use landfall_recovery::operations::Operation;
 use landfall_recovery::proof::{FenceProof, IsolationProof, ProofKind};
 use landfall_recovery::words::{Consistency, FailoverKind, Failure, Pairs, RecoveryPoint, Severity};
@@ -285,7 +285,7 @@ pub(super) async fn isolation(task: &Task, site: &str, networks: &[String]) -> R
     }
     match serde_json::to_string(&proof) {
         Ok(text) => Report::done(Pairs::from([
-            ("isolation".to_owned(), text),
+            (ISOLATION.to_owned(), text),
             (OBSERVED_AT.to_owned(), observed_at.to_string()),
         ])),
         Err(error) => Report::Failed(Failure::definite(codes::INTERNAL, error.to_string())),
