@@ -22,11 +22,11 @@ const HOOKS: [&str; 3] = [
 ];
 
 /// Numbers that a seed repeats, so that a failure can be looked at again.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// From `LANDFALL_IT_SEED`, or from the system; printed with the test's output.
-    fn seeded() -> Self {
+    pub(crate) fn seeded() -> Self {
         let given = std::env::var("LANDFALL_IT_SEED")
             .ok()
             .and_then(|seed| seed.parse().ok());
@@ -36,7 +36,7 @@ impl Dice {
     }
 
     /// Below a bound. Xorshift: any spread will do.
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

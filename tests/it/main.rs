@@ -15,6 +15,7 @@
 mod author;
 mod backup;
 mod bad_input;
+mod battery;
 mod commands;
 mod crash;
 mod disaster;

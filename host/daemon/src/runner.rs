@@ -17,7 +17,7 @@ use landfall_recovery::graph::StepIndex;
 use landfall_recovery::item::ItemState;
 use landfall_recovery::job::{Job, Status, Stopping};
 use landfall_recovery::words::{EffectClass, Millis};
-use landfall_store::{Batch, Space, StoreError};
+use landfall_store::{Batch, Space, StoreError, faults};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
@@ -116,6 +116,9 @@ struct Runner {
     reports: mpsc::Sender<Message>,
 }
 
+/// What the battery's mutant gives an effect to happen before its INTENT.
+const EFFECT_FIRST: Duration = Duration::from_millis(30);
+
 /// How soon a job that pauses for want of room looks again.
 const SHORT_MS: Millis = 1_000;
 
@@ -174,8 +177,10 @@ impl Runner {
             Resumption::Attach { step, handle } => {
                 turn.start.push(self.work(step, Begin::Attach { handle, after_ms: 0 }));
             }
+            Resumption::Probe { step } if faults::broken("probe") => self.intend(turn, step, Begin::Send),
             Resumption::Probe { step } => turn.start.push(self.work(step, Begin::Probe)),
             Resumption::Resend { step } => self.intend(turn, step, Begin::Send),
+            Resumption::Ask { step, .. } if faults::broken("ask") => self.intend(turn, step, Begin::Send),
             Resumption::Ask { event, .. } => self.record(turn, event),
         }
     }
@@ -355,7 +360,7 @@ impl Runner {
     }
 
     /// Commits the turn, publishes it, and starts what it decided.
-    async fn finish(&mut self, turn: Turn) -> Result<(), StoreError> {
+    async fn finish(&mut self, mut turn: Turn) -> Result<(), StoreError> {
         let id = self.job.frozen.job.clone();
         let tested = self.tested(&turn);
         if !turn.records.is_empty() {
@@ -386,7 +391,16 @@ impl Runner {
             if let Some(tested) = &tested {
                 batch.put(Space::Tested, &self.job.frozen.plan.name, tested)?;
             }
+            if faults::broken("intent") {
+                // The effects first, and then what was meant to be durable before them.
+                for work in turn.start.drain(..) {
+                    step::start(&self.engine, &self.job, work, self.reports.clone());
+                }
+                tokio::time::sleep(EFFECT_FIRST).await;
+            }
+            self.points("before commit", &turn);
             self.engine.commit(batch).await?;
+            self.points("after commit", &turn);
         }
         self.publish(&turn, tested);
         for answer in turn.answers {
@@ -397,6 +411,20 @@ impl Runner {
             step::start(&self.engine, &self.job, work, self.reports.clone());
         }
         Ok(())
+    }
+
+    /// Where the fault battery lets the host die.
+    fn points(&self, place: &str, turn: &Turn) {
+        for Record { event, .. } in &turn.records {
+            let (what, step) = match event {
+                Event::Intent { step, .. } => ("intent", *step),
+                Event::Handle { step, .. } => ("handle", *step),
+                Event::Outcome { step, .. } => ("outcome", *step),
+                Event::Stuck { step, .. } => ("stuck", *step),
+                _ => continue,
+            };
+            faults::point(place, || format!("{what} {}", self.id(step)));
+        }
     }
 
     fn publish(&self, turn: &Turn, tested: Option<Tested>) {

@@ -20,6 +20,7 @@ use landfall_recovery::job::Job;
 use landfall_recovery::operations::Operation;
 use landfall_recovery::words::{Failure, Millis, Pairs};
 use landfall_runtime::contract::types::Call;
+use landfall_store::faults;
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -168,7 +169,11 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
         pins: Arc::clone(&job.pins),
         index: work.step,
         attempt: work.attempt,
-        key: job.key(work.step, state.generation),
+        key: if faults::broken("key") {
+            format!("{}#{}", job.key(work.step, state.generation), work.attempt)
+        } else {
+            job.key(work.step, state.generation)
+        },
         deadline: begun.saturating_add(step.timeout_ms),
         reports,
     };
@@ -256,6 +261,13 @@ async fn rehearse(task: &Task, arguments: Arguments, begin: Begin) -> Report {
 }
 
 async fn carry_out(task: &Task, arguments: Arguments, begin: Begin) -> Report {
+    faults::point("before effect", || task.step().id.clone());
+    let report = call(task, arguments, begin).await;
+    faults::point("after effect", || task.step().id.clone());
+    report
+}
+
+async fn call(task: &Task, arguments: Arguments, begin: Begin) -> Report {
     match arguments {
         Arguments::Operation { site, operation } => {
             // In a test replication goes on, but not between processing and the points of one group.

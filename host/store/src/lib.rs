@@ -12,6 +12,7 @@ mod backup;
 mod batch;
 mod crc;
 mod directory;
+pub mod faults;
 mod read;
 mod schema;
 mod seal;

@@ -79,8 +79,16 @@ impl Api {
 
     /// None: nobody answers.
     pub(crate) fn try_get(&self, path: &str) -> Option<Answer> {
-        let asked = self.authorised(self.agent.get(self.url(path))).call();
-        asked.ok().map(Answer::of)
+        let mut response = self.authorised(self.agent.get(self.url(path))).call().ok()?;
+        let status = response.status().as_u16();
+        // One that dies in the middle of its answer has not answered.
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(u64::MAX)
+            .read_to_string()
+            .ok()?;
+        Some(Answer { status, text })
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> T {
@@ -94,6 +102,11 @@ impl Api {
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_with(path, body, &[])
+    }
+
+    /// For who may die before it answers.
+    pub(crate) fn post_into_the_void(&self, path: &str, body: &Value) {
+        let _ = self.authorised(self.agent.post(self.url(path))).send_json(body);
     }
 
     pub(crate) fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {

@@ -11,6 +11,10 @@ const LOG_SHOWN: usize = 60;
 
 /// The program under test, built beforehand: a test that built it would wait for cargo's own lock.
 pub(crate) fn binary() -> PathBuf {
+    // The fault battery has one with crash points.
+    if let Some(given) = std::env::var_os("LANDFALL_IT_BINARY") {
+        return given.into();
+    }
     let exe = std::env::current_exe().expect("the test knows where it is");
     let profile = exe.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
     let binary = profile.join("landfall");
@@ -24,8 +28,8 @@ pub(crate) fn binary() -> PathBuf {
 
 /// The plugins that ship, built beforehand.
 pub(crate) fn plugins() -> PathBuf {
-    let binary = binary();
-    let target = binary.ancestors().nth(2).expect("the binary lies in target/PROFILE");
+    let exe = std::env::current_exe().expect("the test knows where it is");
+    let target = exe.ancestors().nth(3).expect("tests lie in target/PROFILE/deps");
     let plugins = target.join("plugins");
     for name in ["lab", "standard", "webhook", "http-check", "wait"] {
         let component = plugins.join(name).join(format!("{name}.wasm"));
@@ -57,6 +61,24 @@ impl Process {
             fs::read_to_string(&ready).ok()
         });
         (process, url.trim().to_owned())
+    }
+
+    /// Starts one that may die at any time: none if it did before it was ready.
+    pub(crate) fn try_start(name: &str, directory: &Path, arguments: &[&str]) -> Option<(Self, String)> {
+        let ready = directory.join(format!("{name}.ready"));
+        let _ = fs::remove_file(&ready);
+        let mut process = Self::spawn(name, directory, &[arguments, &["--ready-file", path(&ready)]].concat());
+        let url = eventually(&format!("the {name} becomes ready or dies"), || {
+            if process.has_ended() {
+                return Some(None);
+            }
+            fs::read_to_string(&ready).ok().map(Some)
+        })?;
+        Some((process, url.trim().to_owned()))
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a process can be asked for").is_some()
     }
 
     fn spawn(name: &str, directory: &Path, arguments: &[&str]) -> Self {

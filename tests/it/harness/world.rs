@@ -183,6 +183,28 @@ impl World {
         (self.daemon, self.api) = daemon(self.directory.path());
     }
 
+    /// The daemon died by itself. False if the one that was started died too before it was ready.
+    pub(crate) fn try_restart_daemon(&mut self) -> bool {
+        self.kill_daemon();
+        let arguments = ["daemon", "run", "--config", "landfall.toml"];
+        let Some((process, url)) = Process::try_start("daemon", self.directory.path(), &arguments) else {
+            return false;
+        };
+        let token = fs::read_to_string(self.path("data/token")).expect("the token");
+        (self.daemon, self.api) = (process, Api::new(&url, Some(token.trim())));
+        true
+    }
+
+    pub(crate) fn daemon_has_ended(&mut self) -> bool {
+        self.daemon.has_ended()
+    }
+
+    /// A job, if the daemon lives to tell.
+    pub(crate) fn try_job(&self, id: &str) -> Option<Job> {
+        let answer = self.api.try_get(&format!("api/v1/jobs/{id}"))?;
+        (answer.status == 200).then(|| answer.ok())
+    }
+
     /// As [`Self::restart_daemon`], for those who go on speaking to it.
     pub(crate) fn restart_daemon_at_the_same_address(&mut self) {
         let address = self.api.authority().to_owned();

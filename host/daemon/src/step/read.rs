@@ -9,6 +9,7 @@ use landfall_recovery::proof::{FenceProof, IsolationProof, ProofKind};
 use landfall_recovery::words::{Consistency, FailoverKind, Failure, Pairs, RecoveryPoint, Severity};
 use landfall_runtime::contract::adapter::{Power, PowerAnswer};
 use landfall_runtime::contract::policy::Selection;
+use landfall_store::faults;
 
 use super::operation::adapter;
 use super::{Report, Task};
@@ -203,10 +204,11 @@ pub(super) async fn fence(task: &Task, site: &str, machine: &str) -> Report {
         held,
     };
     if let Ok(PowerAnswer {
-        power: Power::Off,
+        power,
         autostart,
         evidence,
     }) = &seen
+        && (*power == Power::Off || faults::broken("fence"))
     {
         let held = autostart.map(|autostart| !autostart);
         return proved(
