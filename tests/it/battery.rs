@@ -4,7 +4,9 @@
 
 mod kill;
 mod mutants;
+mod power;
 mod random;
+mod rot;
 
 use std::fs::{self, File};
 use std::io::Write;

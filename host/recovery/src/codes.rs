@@ -158,6 +158,7 @@ codes! {
     EVIDENCE "LF0507" "Evidence is not accepted", "The file was not signed with this key, or was changed afterwards: a record, the frozen job, the report, the page.", "Get the file again from who wrote it, and the installation's key by another way (`landfall journal key` prints it there).";
     BACKUP "LF0508" "A backup cannot be written or restored", "A file stands where it would go, the file cannot be used, or it is not what was written.", "Backups and restores overwrite nothing: name another file, or move the old data directory away. A damaged backup is not restored: take an older one.";
     DISK_LOW "LF0509" "Too little room for the journal", "The disk of the data directory has less free space than `min-free-mb` of the configuration. Nothing new is begun, so that the journal cannot fail in the middle of an effect; what is under way is recorded, and replication pauses.", "Make room: work goes on by itself within a second. `min-free-mb` can be changed with `landfall daemon reload`.";
+    BEHIND "LF0510" "The database has lost its end", "Something that was committed is not in the database any more: a bit of its log turned over on a failing disk, or an older copy was put in its place.", "Check the disk. Restore the newest backup, or go on from what is there: `landfall backup FILE`, then `landfall restore FILE` into a new data directory; either way nothing goes on before `landfall reconcile`.";
     INTERNAL "LF0599" "Internal error", "A fault in Landfall itself.", "Please report it with the log.";
 }
 

@@ -17,7 +17,7 @@ use landfall_recovery::item::ItemState;
 use crate::batch::{Batch, Space};
 use crate::read::Reader;
 use crate::verify::{Verified, verify_file};
-use crate::{StoreError, directory, read, schema, writer};
+use crate::{StoreError, directory, mark, read, schema, writer};
 
 /// Replication goes on with cycle numbers that the lost time cannot have used: nobody makes that many in a lifetime.
 const CYCLES_APART: u64 = 1 << 32;
@@ -94,7 +94,11 @@ pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreEr
     let restored = begin_anew(&temporary, now_s);
     if restored.is_ok() {
         File::open(&temporary).and_then(|file| file.sync_all()).map_err(fail)?;
-        publish(&temporary, &place).map_err(fail)?;
+        // What an earlier installation here had come to says nothing of this one.
+        match fs::remove_file(data.join(mark::NAME)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+            _ => publish(&temporary, &place).map_err(fail)?,
+        }
     } else {
         remove(&temporary);
     }
@@ -114,7 +118,7 @@ fn begin_anew(file: &Path, now_s: u64) -> Result<Restored, StoreError> {
         ..restored
     };
     let signer = writer::Signer::new(Arc::new(identity), key);
-    writer::commit(&mut connection, &signer, &mut HashMap::new(), &[batch])?;
+    writer::commit(&mut connection, None, &signer, &mut HashMap::new(), &[batch])?;
     // Everything into the one file, which is then renamed alone.
     let _: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     connection.close().map_err(|(_, error)| error)?;

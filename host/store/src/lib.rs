@@ -13,6 +13,7 @@ mod batch;
 mod crc;
 mod directory;
 pub mod faults;
+mod mark;
 mod read;
 mod schema;
 mod seal;
@@ -85,6 +86,14 @@ pub enum StoreError {
         /// Which row.
         name: String,
     },
+    /// Something that was committed is gone.
+    #[error("the database has {commits} commits, and had {marked}: its end is lost, or it is an older copy")]
+    Behind {
+        /// That are there.
+        commits: u64,
+        /// That were there.
+        marked: u64,
+    },
     /// The journal lacks, or has changed, what was signed.
     #[error("the journal is not what seal {number} says: {what}; `landfall journal verify` tells more")]
     Sealed {
@@ -132,6 +141,7 @@ impl StoreError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Directory { .. } | Self::InUse(_) => codes::DATA_DIRECTORY,
+            Self::Behind { .. } => codes::BEHIND,
             Self::Exists(_) | Self::File { .. } | Self::Unsound { .. } => codes::BACKUP,
             _ => codes::STORE,
         }
@@ -170,10 +180,11 @@ impl Store {
         let held = directory::take(directory)?;
         let file = directory.join(directory::DATABASE);
         let (connection, identity, key) = schema::open(&file)?;
+        let mark = mark::Mark::open(directory, schema::commits(&connection)?)?;
         let reader = Reader::open(&file)?;
         let identity = Arc::new(identity);
         Ok(Self {
-            writer: writer::Writer::start(connection, held, Arc::clone(&identity), key)?,
+            writer: writer::Writer::start(connection, (held, mark), Arc::clone(&identity), key)?,
             reader,
             identity,
         })

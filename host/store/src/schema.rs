@@ -94,6 +94,7 @@ pub(crate) fn known(connection: &Connection) -> Result<i64, StoreError> {
 fn second(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     transaction.execute_batch(SECOND)?;
     transaction.execute("INSERT INTO meta (name, value) VALUES ('key', ?1)", [Key::generate()?])?;
+    transaction.execute("INSERT INTO meta (name, value) VALUES ('commits', '0')", [])?;
     let meta: Vec<(String, String)> = rows(transaction, "SELECT name, value FROM meta", |row| {
         Ok((row.get(0)?, row.get(1)?))
     })?;
@@ -173,19 +174,31 @@ fn last_checkpoint(connection: &Connection, identity: &Identity) -> Result<(), S
     Ok(())
 }
 
+/// How often something was committed.
+pub(crate) fn commits(connection: &Connection) -> Result<u64, StoreError> {
+    meta(connection, COMMITS)?.parse().map_err(|_| damaged(COMMITS))
+}
+
+/// Counts the commit that this transaction will be.
+pub(crate) fn count_commit(transaction: &Transaction<'_>) -> Result<u64, StoreError> {
+    let commits = commits(transaction)? + 1;
+    set_meta(transaction, COMMITS, &commits.to_string())?;
+    Ok(commits)
+}
+
+const COMMITS: &str = "commits";
+
 pub(crate) fn set_meta(connection: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
-    connection.execute(
-        "INSERT OR REPLACE INTO meta (name, value, crc) VALUES (?1, ?2, ?3)",
-        params![name, value, crc::of(&[name, value])],
-    )?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO meta (name, value, crc) VALUES (?1, ?2, ?3)")?
+        .execute(params![name, value, crc::of(&[name, value])])?;
     Ok(())
 }
 
 fn meta(connection: &Connection, name: &'static str) -> Result<String, StoreError> {
     let found: Option<(String, u32)> = connection
-        .query_row("SELECT value, crc FROM meta WHERE name = ?1", [name], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
+        .prepare_cached("SELECT value, crc FROM meta WHERE name = ?1")?
+        .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match found {
         Some((value, crc)) if crc::of(&[name, &value]) == crc => Ok(value),

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::batch::Batch;
 use crate::directory::Held;
+use crate::mark::{self, Mark};
 use crate::seal::{Head, Key, Seal, Statement, hex};
-use crate::{Entry, Identity, StoreError, crc};
+use crate::{Entry, Identity, StoreError, crc, schema};
 
 /// Batches that wait; beyond this, callers wait with them.
 const QUEUE: usize = 1024;
@@ -28,7 +29,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn start(
         connection: Connection,
-        held: Held,
+        (held, mark): (Held, Mark),
         identity: Arc<Identity>,
         key: Key,
     ) -> Result<Self, StoreError> {
@@ -37,7 +38,7 @@ impl Writer {
         let (ready, started) = mpsc::channel();
         let spawned = thread::Builder::new().name("journal".to_owned()).spawn(move || {
             let _ = ready.send(());
-            run(connection, &signer, waiting);
+            run(connection, &mark, &signer, waiting);
             drop(held);
         });
         spawned.map_err(|source| StoreError::Directory {
@@ -67,12 +68,17 @@ impl Signer {
     }
 }
 
-fn run(mut connection: Connection, signer: &Signer, mut waiting: tokio::sync::mpsc::Receiver<(Batch, Answer)>) {
+fn run(
+    mut connection: Connection,
+    mark: &Mark,
+    signer: &Signer,
+    mut waiting: tokio::sync::mpsc::Receiver<(Batch, Answer)>,
+) {
     let mut heads = HashMap::new();
     let mut group = Vec::with_capacity(GROUP);
     while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
         let (batches, answers): (Vec<Batch>, Vec<Answer>) = group.drain(..).unzip();
-        match commit(&mut connection, signer, &mut heads, &batches) {
+        match commit(&mut connection, Some(mark), signer, &mut heads, &batches) {
             Ok(numbers) => {
                 for (answer, numbers) in answers.into_iter().zip(numbers) {
                     // Nobody waits any more: the batch is committed all the same.
@@ -112,6 +118,7 @@ pub(crate) struct End {
 
 pub(crate) fn commit(
     connection: &mut Connection,
+    mark: Option<&Mark>,
     signer: &Signer,
     heads: &mut Heads,
     batches: &[Batch],
@@ -121,7 +128,14 @@ pub(crate) fn commit(
         .iter()
         .map(|batch| write(&transaction, signer, heads, batch))
         .collect::<Result<_, _>>()?;
+    let commits = schema::count_commit(&transaction)?;
     transaction.commit()?;
+    if let Some(mark) = mark {
+        mark.set(commits).map_err(|source| StoreError::File {
+            path: mark::NAME.to_owned(),
+            source,
+        })?;
+    }
     Ok(numbers)
 }
 
