@@ -78,6 +78,9 @@ pub enum StoreError {
         /// How that shows.
         what: &'static str,
     },
+    /// The database itself is damaged.
+    #[error("the database is damaged: {0}")]
+    Pages(String),
     /// A row is not what was written.
     #[error("the row `{name}` of {table} is damaged")]
     DamagedRow {

@@ -1,6 +1,7 @@
 //! `cargo xtask`: what developers run. It drives cargo and the built `landfall` as anybody else would, and links
 //! nothing of the host, so that it is there within seconds on a machine that has compiled nothing yet.
 
+mod battery;
 mod bench;
 mod build;
 mod demo;
@@ -31,6 +32,17 @@ enum Command {
         #[arg(value_enum, default_values = ["plan", "plugins"])]
         what: Vec<bench::What>,
     },
+    /// Break everything that can break, and count what was lost, doubled, or active twice
+    Battery {
+        /// Within twenty minutes, as CI runs it
+        #[arg(long)]
+        ci: bool,
+        /// Put the table into the README
+        #[arg(long)]
+        write: bool,
+        /// Only the tests with this in their name, such as `t03`
+        filter: Option<String>,
+    },
     /// Keep a copy of the plugin contract as it is now, for the fence against incompatible changes
     Freeze,
     /// Write the generated files: command reference, schemas, the table of requirements
@@ -45,6 +57,7 @@ fn main() -> ExitCode {
         Command::Test => suite::run(),
         Command::BuildPlugins => build::plugins().map(|_| ()),
         Command::Bench { what } => bench::run(&what),
+        Command::Battery { ci, write, filter } => battery::run(ci, write, filter.as_deref()),
         Command::Freeze => freeze::run(),
         Command::Generate => generate::run(),
         Command::Drift => drift::run(),

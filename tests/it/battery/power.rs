@@ -289,7 +289,10 @@ fn cut_power(environment: &[(&str, &str)], until: Instant, harm: &mut Harm, enou
     let mut environment = environment.to_vec();
     let path = trace.to_str().expect("a path").to_owned();
     environment.push(("LANDFALL_SHIM_TRACE", &path));
-    environment.push(("LANDFALL_SHIM_FILES", "landfall.db,landfall.db-wal,landfall.mark,acked.txt"));
+    environment.push((
+        "LANDFALL_SHIM_FILES",
+        "landfall.db,landfall.db-wal,landfall.mark,acked.txt",
+    ));
     assert!(child(place.path(), &environment).success());
     let acts = read_trace(&trace);
     let mut images = 0;
