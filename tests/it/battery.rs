@@ -2,10 +2,12 @@
 //! and judges by the lab's ledger, never by our own log. Run by `cargo xtask battery`, with a program that has crash
 //! points and mutants; nothing of it runs with the suite.
 
+mod clocks;
 mod kill;
 mod mutants;
 mod power;
 mod random;
+mod replies;
 mod rot;
 
 use std::fs::{self, File};

@@ -17,6 +17,7 @@ use landfall_store::{Batch, JobRow, Space, Store};
 
 use super::{Harm, budget, report};
 use crate::crash::Dice;
+use crate::harness::process::shim;
 
 /// Batches that a child writes: enough for several checkpoints of the log.
 const BATCHES: u64 = 260;
@@ -94,20 +95,10 @@ fn batch(number: u64) -> Batch {
 
 fn child(place: &Path, environment: &[(&str, &str)]) -> ExitStatus {
     let exe = std::env::current_exe().expect("the test knows where it is");
-    let shim = exe
-        .ancestors()
-        .nth(2)
-        .expect("target/PROFILE")
-        .join("liblandfall_shim.so");
-    assert!(
-        shim.is_file(),
-        "{} is missing; `cargo xtask battery` builds it",
-        shim.display()
-    );
     Command::new(exe)
         .args(["--exact", "battery::power::workload", "--ignored", "--nocapture"])
         .env("LANDFALL_WORKLOAD", place)
-        .env("LD_PRELOAD", shim)
+        .env("LD_PRELOAD", shim())
         .envs(environment.iter().copied())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

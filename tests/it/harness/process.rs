@@ -82,6 +82,9 @@ impl Process {
     }
 
     fn spawn(name: &str, directory: &Path, arguments: &[&str]) -> Self {
+        // What the battery preloads, and how, stands in a file: the test's own environment is everybody's.
+        let preload = fs::read_to_string(directory.join(format!("{name}.preload"))).unwrap_or_default();
+        let preload = preload.lines().filter_map(|line| line.split_once('='));
         let log = directory.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log);
         let file = file.expect("the log can be written");
@@ -92,6 +95,7 @@ impl Process {
             .env_remove("LANDFALL_SERVER")
             .env_remove("LANDFALL_TOKEN_FILE")
             .env_remove("LANDFALL_LOG")
+            .envs(preload)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
@@ -118,6 +122,22 @@ impl Drop for Process {
             eprintln!("--- {}\n{}", self.log.display(), shown.join("\n"));
         }
     }
+}
+
+/// The library that stands between a process and its disk and clock; `cargo xtask battery` builds it.
+pub(crate) fn shim() -> PathBuf {
+    let exe = std::env::current_exe().expect("the test knows where it is");
+    let shim = exe
+        .ancestors()
+        .nth(2)
+        .expect("target/PROFILE")
+        .join("liblandfall_shim.so");
+    assert!(
+        shim.is_file(),
+        "{} is missing; `cargo xtask battery` builds it",
+        shim.display()
+    );
+    shim
 }
 
 /// Temporary directories have plain names.

@@ -12,7 +12,7 @@ use super::cli::{self, Ended};
 use super::documents::{Configuration, Inventory};
 use super::eventually;
 use super::lab::Lab;
-use super::process::{Process, plugins};
+use super::process::{Process, plugins, shim};
 
 /// See the module. Fields are dropped in order: the directory goes last.
 pub(crate) struct World {
@@ -181,6 +181,13 @@ impl World {
     pub(crate) fn restart_daemon(&mut self) {
         self.kill_daemon();
         (self.daemon, self.api) = daemon(self.directory.path());
+    }
+
+    /// The daemon's next starts stand behind the shim.
+    pub(crate) fn preload_shim(&self, environment: &[(&str, &str)]) {
+        let mut lines = vec![format!("LD_PRELOAD={}", shim().display())];
+        lines.extend(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        fs::write(self.path("daemon.preload"), lines.join("\n")).expect("the file can be written");
     }
 
     /// The daemon died by itself. False if the one that was started died too before it was ready.

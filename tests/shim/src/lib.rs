@@ -5,6 +5,7 @@
 //! - `LANDFALL_SHIM_FILES`: comma-separated endings of the paths that matter.
 //! - `LANDFALL_SHIM_TRACE`: where to record.
 //! - `LANDFALL_SHIM_NO_SYNC`: syncs do nothing and are not recorded, as if the program had forgotten them.
+//! - `LANDFALL_SHIM_CLOCK`: a file with eight bytes, the seconds by which the clock on the wall is wrong now.
 //! - `LANDFALL_SHIM_FAIL`: `N:ERRNO`: from the N-th operation on, all fail.
 
 use std::ffi::CStr;
@@ -22,6 +23,7 @@ struct Shim {
     trace: Option<Mutex<c_int>>,
     no_sync: bool,
     fail: Option<(u64, c_int)>,
+    clock: Option<c_int>,
     seen: AtomicU64,
 }
 
@@ -36,6 +38,11 @@ fn shim() -> &'static Shim {
             // SAFETY: the path ends with a zero byte.
             Mutex::new(unsafe { libc::open(path.as_ptr(), flags, 0o600) })
         });
+        let clock = given("LANDFALL_SHIM_CLOCK").map(|path| {
+            let path = std::ffi::CString::new(path).unwrap_or_default();
+            // SAFETY: the path ends with a zero byte.
+            unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) }
+        });
         let fail = given("LANDFALL_SHIM_FAIL").and_then(|text| {
             let (n, errno) = text.split_once(':')?;
             Some((n.parse().ok()?, errno.parse().ok()?))
@@ -47,6 +54,7 @@ fn shim() -> &'static Shim {
             trace,
             no_sync: given("LANDFALL_SHIM_NO_SYNC").is_some(),
             fail,
+            clock,
             seen: AtomicU64::new(0),
         }
     })
@@ -224,3 +232,39 @@ fn cut(real: Truncate, fd: c_int, length: off_t) -> c_int {
     }
     done
 }
+
+type Clock = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> c_int;
+
+/// # Safety
+/// As `clock_gettime(2)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, to: *mut libc::timespec) -> c_int {
+    let real = real!(c"clock_gettime" as Clock);
+    // SAFETY: the caller's own arguments.
+    let done = unsafe { real(clock, to) };
+    // The standard library may want the time before there is an environment to read.
+    let wrong = SHIM.get().and_then(|shim| shim.clock);
+    if clock == libc::CLOCK_REALTIME
+        && done == 0
+        && let Some(fd) = wrong
+    {
+        let mut seconds = [0_u8; 8];
+        // SAFETY: eight bytes into eight bytes, straight from the kernel.
+        let read = unsafe { libc::syscall(libc::SYS_pread64, fd, seconds.as_mut_ptr(), 8, 0) };
+        if read == 8 {
+            // SAFETY: the caller's own place, filled just now.
+            unsafe { (*to).tv_sec += i64::from_le_bytes(seconds) };
+        }
+    }
+    done
+}
+
+/// Reads the environment as soon as the library is there.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEGIN: extern "C" fn() = {
+    extern "C" fn begin() {
+        shim();
+    }
+    begin
+};
