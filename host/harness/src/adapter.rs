@@ -1,15 +1,20 @@
 //! An adapter's functions by name, with arguments as a case writes them.
 
 use landfall_runtime::contract::adapter::{Extent, ItemFacts, Operation, SiteFacts};
-use landfall_runtime::contract::types::{Call, Direction, Progress};
+use landfall_runtime::contract::types::{Call, Direction, GuestCommand, Progress};
 use landfall_runtime::{Adapter, Buffer, CallError};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::act;
+use crate::case::Data;
 use crate::naming;
 
 /// Room for what one `read` of a case may bring.
 const READ_ROOM: u64 = 4 << 20;
+
+/// How long a program of a case may run, where it does not say.
+const PROGRAM_MS: u32 = 20_000;
 
 /// What came of it.
 pub(crate) enum Answered {
@@ -164,6 +169,21 @@ pub(crate) async fn answer(
             let cursor = a.maybe("cursor")?;
             a.end()?;
             naming::shown(&adapter.list_owned(installation, cursor).await?)
+        }
+        "exec" => {
+            let machine = a.text("machine")?;
+            let command = GuestCommand {
+                program: a.text("program")?,
+                arguments: a.maybe("arguments")?.unwrap_or_default(),
+                environment: act::pairs(&a.maybe("environment")?.unwrap_or_default()),
+                input: a.maybe::<Data>("input")?.unwrap_or_default().0,
+                timeout_ms: a.maybe("timeout-ms")?.unwrap_or(PROGRAM_MS),
+            };
+            a.end()?;
+            match adapter.exec(call, machine, command).await? {
+                Some(exit) => naming::shown(&exit),
+                None => return Err(Uncalled::Case("the adapter does not export `guest-exec`".to_owned())),
+            }
         }
         other => return Err(Uncalled::Case(format!("an adapter has no function `{other}`"))),
     };

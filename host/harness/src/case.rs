@@ -3,11 +3,28 @@
 //! The first call stands at the top of the file; what follows it stands under `[[then]]`. Both have the same keys, and
 //! a later call takes over what it does not say itself, except for what is expected of it.
 
+mod data;
+mod expect;
+mod facts;
+mod guests;
+mod transport;
+mod web;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub(crate) use data::{Data, to_hex};
+pub(crate) use expect::{Expect, Outcome};
+pub use facts::CallFacts;
+pub(crate) use facts::{
+    CandidateFacts, Consistency, ContextFacts, Direction, FailoverKind, MachineFacts, PointFacts, RequestFacts,
+};
+pub(crate) use guests::{Run, Side};
+pub(crate) use transport::{ConnectFault, Connection, Then, Turn};
+pub(crate) use web::{Answer, Exchange, NetworkFault, Times};
 
 /// Names and values.
 pub(crate) type Pairs = BTreeMap<String, String>;
@@ -24,7 +41,8 @@ pub struct Case {
     pub about: Option<String>,
     /// The operator's configuration of the plugin.
     pub config: Pairs,
-    /// What the operator grants. Left out: what the manifest requests, and the destinations of the case's own `http`.
+    /// What the operator grants. Left out: what the manifest requests, and the destinations, endpoints and secrets that
+    /// the case itself names.
     #[schemars(with = "Option<Value>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grants: Option<Value>,
@@ -33,6 +51,12 @@ pub struct Case {
     pub now_ms: Option<u64>,
     /// Seed of `random`.
     pub seed: u64,
+    /// What the plugin keeps already when the case begins.
+    pub state: BTreeMap<String, Data>,
+    /// What it put into its session, and is not forgotten yet.
+    pub session: BTreeMap<String, Data>,
+    /// Values of the secrets that it signs with, by name: invented ones.
+    pub secrets: Pairs,
     /// Limits of a call, as in the daemon's configuration.
     #[schemars(with = "Option<Value>")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +86,10 @@ pub struct Case {
     pub resume: Option<bool>,
     /// What the network answers, in the order in which it is looked through.
     pub http: Vec<Exchange>,
+    /// Connections that it opens, each with what is said on it.
+    pub transport: Vec<Connection>,
+    /// Programs that it runs inside machines.
+    pub guests: Vec<Run>,
     /// What must come of the first call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,
@@ -100,388 +128,13 @@ pub struct Act {
     pub resume: Option<bool>,
     /// Further answers of the network.
     pub http: Vec<Exchange>,
+    /// Further connections.
+    pub transport: Vec<Connection>,
+    /// Further programs.
+    pub guests: Vec<Run>,
     /// What must come of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,
-}
-
-/// The contract's `call`.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct CallFacts {
-    /// The installation's id.
-    pub installation: String,
-    /// The installation's epoch.
-    pub epoch: u64,
-    /// The job; absent for a replication cycle.
-    pub job: Option<String>,
-    /// The step.
-    pub step: String,
-    /// The attempt, from 1.
-    pub attempt: u32,
-    /// The key: the same for every attempt.
-    pub key: String,
-}
-
-impl Default for CallFacts {
-    fn default() -> Self {
-        Self {
-            installation: "test-installation".to_owned(),
-            epoch: 1,
-            job: Some("job-1".to_owned()),
-            step: "step-1".to_owned(),
-            attempt: 1,
-            key: "key-1".to_owned(),
-        }
-    }
-}
-
-/// The contract's `context`, of `runbook-run`.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ContextFacts {
-    /// The plan's name.
-    pub plan: String,
-    /// `failover`, `test`, `cleanup`, ...
-    pub operation: String,
-    /// The kind of failover.
-    pub kind: Option<FailoverKind>,
-    /// The direction.
-    pub direction: Direction,
-    /// The group; `""` for before or after all.
-    pub group: String,
-    /// `before` or `after`.
-    pub phase: String,
-    /// The action's name in the plan [default: the plugin's name].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
-    /// The machines of the group.
-    pub machines: Vec<MachineFacts>,
-    /// What earlier actions returned, as ACTION/NAME.
-    pub outputs: Pairs,
-    /// Further pairs.
-    pub ext: Pairs,
-}
-
-impl Default for ContextFacts {
-    fn default() -> Self {
-        Self {
-            plan: "plan-1".to_owned(),
-            operation: "failover".to_owned(),
-            kind: Some(FailoverKind::Planned),
-            direction: Direction::Forward,
-            group: "group-1".to_owned(),
-            phase: "after".to_owned(),
-            action: None,
-            machines: vec![MachineFacts::default()],
-            outputs: Pairs::new(),
-            ext: Pairs::new(),
-        }
-    }
-}
-
-/// The contract's `machine-context`.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct MachineFacts {
-    /// The protected item.
-    pub item: String,
-    /// Where it comes from.
-    pub source_site: String,
-    /// Where it goes to.
-    pub target_site: String,
-    /// The machine there; `""` if it is not known.
-    pub source_machine: String,
-    /// The machine here; `""` if it was not created yet.
-    pub target_machine: String,
-    /// Its addresses.
-    pub addresses: Vec<String>,
-    /// The recovery point; `""` if none was chosen yet.
-    pub point: String,
-    /// When the source held that data [default: a minute before the case's clock].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub point_time_ms: Option<u64>,
-    /// The point's consistency.
-    pub consistency: Consistency,
-    /// The machine's own parameters.
-    pub params: Pairs,
-    /// Further pairs.
-    pub ext: Pairs,
-}
-
-impl Default for MachineFacts {
-    fn default() -> Self {
-        Self {
-            item: "item-1".to_owned(),
-            source_site: "north".to_owned(),
-            target_site: "south".to_owned(),
-            source_machine: "machine-1".to_owned(),
-            target_machine: "machine-1-copy".to_owned(),
-            addresses: vec!["10.0.0.1".to_owned()],
-            point: "point-1".to_owned(),
-            point_time_ms: None,
-            consistency: Consistency::Crash,
-            params: Pairs::new(),
-            ext: Pairs::new(),
-        }
-    }
-}
-
-/// The contract's `request`, of `policy`.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RequestFacts {
-    /// The choice.
-    pub choice: String,
-    /// The kind of failover.
-    pub kind: FailoverKind,
-    /// The direction.
-    pub direction: Direction,
-    /// The items with their points.
-    pub candidates: Vec<CandidateFacts>,
-    /// Further pairs.
-    pub ext: Pairs,
-}
-
-/// The contract's `candidate`.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct CandidateFacts {
-    /// The protected item.
-    pub item: String,
-    /// Its replication group, where multi-VM consistency is on.
-    pub group: Option<String>,
-    /// Its points; the host gives the newest first, and so does the harness.
-    pub points: Vec<PointFacts>,
-}
-
-impl Default for CandidateFacts {
-    fn default() -> Self {
-        Self {
-            item: "item-1".to_owned(),
-            group: None,
-            points: Vec::new(),
-        }
-    }
-}
-
-/// The contract's `recovery-point`.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct PointFacts {
-    /// Its id.
-    pub id: String,
-    /// How long before the case's clock the source held this data.
-    #[serde(default)]
-    pub age_ms: u64,
-    /// `crash` or `app`.
-    #[serde(default)]
-    pub consistency: Consistency,
-    /// Equal for the points of one barrier.
-    #[serde(default)]
-    pub group_mark: Option<String>,
-    /// False: received, and not yet usable.
-    #[serde(default = "yes")]
-    pub processed: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// The contract's enum.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailoverKind {
-    /// Into isolated networks.
-    Test,
-    /// With the source alive.
-    #[default]
-    Planned,
-    /// With the source lost.
-    Unplanned,
-}
-
-/// The contract's enum.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// Away from home.
-    #[default]
-    Forward,
-    /// Back home.
-    Reverse,
-}
-
-/// The contract's enum.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Consistency {
-    /// As after a power cut.
-    #[default]
-    Crash,
-    /// With applications quiesced.
-    App,
-}
-
-/// One request that the network knows, and what it does with it.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Exchange {
-    /// `GET`, `POST`, ... [default: any].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// The whole URL; a `*` at its end stands for anything.
-    pub url: String,
-    /// Headers that must be there with this value; `*` stands for any value.
-    pub headers: Pairs,
-    /// The whole body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    /// Texts that the body must hold.
-    pub body_contains: Vec<String>,
-    /// What the JSON of the body must hold at least.
-    #[schemars(with = "Option<Value>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub json: Option<Value>,
-    /// How often it is asked: a number, or `"any"` [default: 1].
-    pub times: Times,
-    /// The answer [default: 200, with nothing in it].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reply: Option<Answer>,
-    /// What goes wrong instead.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fault: Option<NetworkFault>,
-}
-
-/// How often an exchange is expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Times {
-    /// Exactly.
-    Exactly(u32),
-    /// As often as it comes, also never.
-    Any(Any),
-}
-
-/// `"any"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Any {
-    /// As often as it comes.
-    Any,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self::Exactly(1)
-    }
-}
-
-/// An HTTP answer.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// Its headers.
-    pub headers: Pairs,
-    /// Its body as text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    /// Its body as JSON.
-    #[schemars(with = "Option<Value>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub json: Option<Value>,
-    /// How long it takes; the clock moves by it.
-    pub takes_ms: u64,
-    /// The connection breaks where the body ends, before the length that was announced.
-    pub cut: bool,
-}
-
-impl Default for Answer {
-    fn default() -> Self {
-        Self {
-            status: 200,
-            headers: Pairs::new(),
-            body: None,
-            json: None,
-            takes_ms: 0,
-            cut: false,
-        }
-    }
-}
-
-/// What can happen instead of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum NetworkFault {
-    /// Nobody listens: the request certainly did not arrive.
-    Refused,
-    /// No answer in the time that the plugin waits; the clock moves by that time.
-    Timeout,
-    /// The connection breaks before an answer: the request may have arrived.
-    Reset,
-}
-
-/// What must come of a call. What is not named is not looked at.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Expect {
-    /// How it ends [default: `failure` if `code`, `definite` or `retryable` is expected, else `done`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-    /// Outputs that `done` gives at least. `*` stands for any value.
-    pub outputs: Pairs,
-    /// The failure's code, or the host's (`LF0431`) where the host ended the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
-    /// Text in the failure's message, in the reason of `skip`, in the note of `again`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// Whether the effect certainly did not happen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub definite: Option<bool>,
-    /// Whether the same call may work later.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retryable: Option<bool>,
-    /// The pause that `again` or `running` asks for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after_ms: Option<u32>,
-    /// ITEM = POINT, for `select`.
-    pub selected: Pairs,
-    /// ITEM = the ids of exactly those points that `retain` keeps.
-    pub kept: BTreeMap<String, Vec<String>>,
-    /// What the answer holds at least, as JSON, for all other functions.
-    #[schemars(with = "Option<Value>")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Value>,
-    /// Texts, each in some line of the log.
-    pub log: Vec<String>,
-    /// Texts, each in some refusal of the host.
-    pub denied: Vec<String>,
-    /// Requests that were answered or failed, in this call with all its polls.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests: Option<usize>,
-    /// How often the function was called: once, and once more for each poll.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub calls: Option<usize>,
-}
-
-/// How a call ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// With an answer; for `run`, `undo`, `submit`: it is over.
-    Done,
-    /// It wants to be called again, or is running.
-    Again,
-    /// Not needed.
-    Skip,
-    /// The plugin reports a failure.
-    Failure,
-    /// The host ended the call, or did not begin it: a trap, a limit, an interface that was not granted.
-    Fault,
 }
 
 impl Case {
@@ -497,6 +150,8 @@ impl Case {
             arguments: self.arguments.clone(),
             resume: self.resume,
             http: self.http.clone(),
+            transport: self.transport.clone(),
+            guests: self.guests.clone(),
             expect: self.expect.clone(),
         };
         let mut acts = vec![first];
@@ -530,6 +185,8 @@ impl Act {
             arguments: self.arguments.clone().or_else(|| before.arguments.clone()),
             resume: self.resume,
             http: self.http.clone(),
+            transport: self.transport.clone(),
+            guests: self.guests.clone(),
             expect: self.expect.clone(),
         }
     }

@@ -5,25 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::case::{Expect, Outcome, Pairs};
+use crate::ended::Ended;
 use crate::report::Played;
-use crate::script::lacks;
-
-/// How a call ended.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Ended {
-    pub(crate) outcome: Outcome,
-    /// As JSON, named as in the contract.
-    pub(crate) answer: Value,
-    /// Of `done`.
-    pub(crate) outputs: Pairs,
-    /// Of a failure or fault.
-    pub(crate) code: Option<String>,
-    /// Of a failure, or a reason, or a note.
-    pub(crate) message: String,
-    pub(crate) definite: Option<bool>,
-    pub(crate) retryable: Option<bool>,
-    pub(crate) after_ms: Option<u32>,
-}
+use crate::script::{lacks, seen};
 
 impl Outcome {
     pub(crate) fn as_str(self) -> &'static str {
@@ -73,6 +57,16 @@ pub(crate) fn differences(expect: &Expect, ended: &Ended, played: &Played) -> Ve
         "requests",
         count(expect.requests),
         Some(played.requests.len().to_string()),
+    );
+    compare(
+        "connections",
+        count(expect.connections),
+        Some(played.connections.to_string()),
+    );
+    compare(
+        "programs",
+        count(expect.programs),
+        Some(played.programs.len().to_string()),
     );
     compare("calls", count(expect.calls), Some(played.times.to_string()));
     if let Some(text) = &expect.message
@@ -145,4 +139,29 @@ fn among(what: &str, wanted: &[String], found: &[String], wrong: &mut Vec<String
             wrong.push(format!("{what}: `{text}` is in none of {found:?}"));
         }
     }
+}
+
+/// What the plugin should keep and does not, or keeps and should not. Looked at however the call ended.
+pub(crate) fn forgotten(expect: &Expect, kept: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (key, wanted) in &expect.state {
+        match kept.get(key) {
+            Some(found) if wanted.0 == b"*" || *found == wanted.0 => {}
+            Some(found) => wrong.push(format!(
+                "state `{key}`: expected {}, got {}",
+                seen(&wanted.0),
+                seen(found)
+            )),
+            None => wrong.push(format!(
+                "state `{key}`: expected {}, and there is none",
+                seen(&wanted.0)
+            )),
+        }
+    }
+    for key in &expect.no_state {
+        if let Some(found) = kept.get(key) {
+            wrong.push(format!("state `{key}`: expected none, got {}", seen(found)));
+        }
+    }
+    wrong
 }

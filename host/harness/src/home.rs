@@ -1,5 +1,6 @@
 //! Where the harness runs plugins: the host's own runtime, with compiled code kept between runs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,12 @@ use crate::scratch::Role;
 
 /// Instances at once: one call runs at a time, and a fresh one may begin before the last is gone.
 const INSTANCES: u32 = 8;
+
+/// The host of scripted endpoints: a name that leads nowhere, by RFC 2606.
+const SOMEWHERE: &str = "endpoint.invalid";
+
+/// Their port, where a case names none.
+const SOME_PORT: u16 = 1;
 
 /// A runtime for tests.
 #[derive(Clone)]
@@ -109,20 +116,21 @@ impl Home {
     }
 }
 
-/// What the case grants, else all that the manifest requests. A manifest may ask for any host, and a grant names each:
-/// so the destinations are those that the case scripts.
+/// What the case grants, else all that the manifest requests. A manifest may ask for any host, endpoint or secret, and
+/// a grant names each: so they are those that the case itself names.
 pub(crate) fn grants(plugin: &Plugin, case: &Case, acts: &[Act]) -> Result<Grants, String> {
-    let value = case.grants.clone().unwrap_or_else(|| requested(plugin, acts));
+    let value = case.grants.clone().unwrap_or_else(|| requested(plugin, case, acts));
     serde_json::from_value(value).map_err(|error| format!("grants: {error}"))
 }
 
-fn requested(plugin: &Plugin, acts: &[Act]) -> Value {
+fn requested(plugin: &Plugin, case: &Case, acts: &[Act]) -> Value {
     let requests = serde_json::to_value(&plugin.manifest().requests).unwrap_or_default();
+    let secrets: Vec<&String> = case.secrets.keys().collect();
     let mut http: Vec<Value> = Vec::new();
     let scripted = acts
         .iter()
         .flat_map(|act| &act.http)
-        .filter_map(|exchange| destination(&exchange.url));
+        .filter_map(|exchange| destination(&exchange.url, &secrets));
     let named = requests.get("http").and_then(Value::as_array).into_iter().flatten();
     let exact = named.filter(|pattern| !pattern.to_string().contains("\"*\"")).cloned();
     for destination in exact.chain(scripted) {
@@ -131,11 +139,45 @@ fn requested(plugin: &Plugin, acts: &[Act]) -> Value {
         }
     }
     let interfaces = requests.get("interfaces").cloned().unwrap_or_else(|| json!([]));
-    json!({ "interfaces": interfaces, "http": http })
+    let named = requests
+        .get("transport")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let named = named.filter_map(Value::as_str).map(|name| (name, None));
+    let scripted = acts.iter().flat_map(|act| &act.transport);
+    let scripted = scripted.map(|connection| (connection.endpoint.as_str(), connection.port));
+    let transport = endpoints(named.chain(scripted));
+    json!({ "interfaces": interfaces, "http": http, "transport": transport, "hmac": secrets })
 }
 
-fn destination(url: &str) -> Option<Value> {
+fn destination(url: &str, secrets: &[&String]) -> Option<Value> {
     let url = Url::parse(url).ok()?;
-    let (host, port) = (url.host_str()?, url.port_or_known_default()?);
-    Some(json!({ "scheme": url.scheme(), "host": host, "port": port }))
+    let (scheme, host, port) = (url.scheme(), url.host_str()?, url.port_or_known_default()?);
+    Some(match secrets {
+        [] => json!({ "scheme": scheme, "host": host, "port": port }),
+        secrets => json!({ "scheme": scheme, "host": host, "port": port, "secrets": secrets }),
+    })
+}
+
+/// Each with the ports that the case names. Where they lead is never looked at: the far sides are scripted.
+fn endpoints<'c>(named: impl Iterator<Item = (&'c str, Option<u16>)>) -> Value {
+    let mut ports: BTreeMap<&str, Option<(u16, u16)>> = BTreeMap::new();
+    for (name, port) in named {
+        let range = ports.entry(name).or_default();
+        if let Some(port) = port {
+            let (first, last) = range.unwrap_or((port, port));
+            *range = Some((first.min(port), last.max(port)));
+        }
+    }
+    let endpoint = |(name, range): (&str, Option<(u16, u16)>)| {
+        let (first, last) = range.unwrap_or((SOME_PORT, SOME_PORT));
+        let endpoint = json!({ "tcp": SOMEWHERE, "ports": format!("{first}-{last}") });
+        (name.to_owned(), endpoint)
+    };
+    ports
+        .into_iter()
+        .map(endpoint)
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

@@ -1,26 +1,31 @@
 //! Plays a case: each call in a fresh instance, polls as the host would, on one stage from the first call to the last.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use landfall_runtime::contract::runbook::Outcome as RunbookOutcome;
-use landfall_runtime::contract::types::{Pairs as ContractPairs, Progress};
+use landfall_runtime::contract::runbook::{Context, Outcome as RunbookOutcome};
+use landfall_runtime::contract::types::Progress;
 use landfall_runtime::{
-    Adapter, BindError, Binding, CallError, Fault, Kind, Plugin, Policy, Runbook, Stage, StageRequest,
+    Adapter, BindError, Binding, Kind, MemoryState, Owner, Plugin, Policy, Runbook, Scenery, Stage, StageClock,
+    StageRequest,
 };
-use serde_json::{Value, json};
 
 use crate::act;
 use crate::adapter::{self, Answered, Uncalled};
-use crate::case::{Act, Case, Outcome, Pairs};
-use crate::expect::{Ended, differences};
+use crate::case::{Act, Case, Data, Pairs};
+use crate::ended::{Ended, of_error, of_outcome, of_progress, of_value, unbound};
+use crate::expect::{differences, forgotten};
 use crate::home::{self, Home};
-use crate::naming;
+use crate::machines::Machines;
 use crate::report::{CaseReport, Played};
-use crate::script::Network;
+use crate::script::{World, seen};
 
 /// Polls after which a case is ended: a plugin that is not over then never is.
 const MOST_POLLS: usize = 1_000;
+
+/// The code of a call that took too long.
+const WALL_LIMIT: &str = "LF0433";
 
 /// A plugin with its kind's functions, on a stage.
 pub(crate) enum Actor {
@@ -75,7 +80,7 @@ pub async fn play(home: &Home, plugin: &Arc<Plugin>, name: &str, case: &Case) ->
                     .extend(problems.into_iter().map(|problem| format!("{place}{problem}")));
                 report.calls.push(played);
             }
-            report.problems.extend(scene.network.left());
+            report.problems.extend(scene.world.left());
         }
         Err(why) => report.problems.push(why),
     }
@@ -90,53 +95,84 @@ pub(crate) struct Once {
     /// Of `again`.
     pub(crate) resume: Option<Vec<u8>>,
     pub(crate) requests: Vec<StageRequest>,
+    /// What was said on connections and which programs were run, in words.
+    pub(crate) others: Vec<String>,
 }
 
 /// One plugin on one stage.
 pub(crate) struct Scene {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) stage: Arc<Stage>,
-    pub(crate) network: Network,
+    pub(crate) world: World,
+    /// What it keeps.
+    kept: Arc<MemoryState>,
+    clock: StageClock,
     /// Or why it could not be bound: a case may expect just that.
     pub(crate) actor: Result<Actor, BindError>,
 }
 
 impl Scene {
     pub(crate) fn set(home: &Home, plugin: &Arc<Plugin>, case: &Case) -> Result<Self, String> {
-        Self::with_network(home, plugin, case, Network::default())
+        Self::in_world(home, plugin, case, World::default())
     }
 
-    pub(crate) fn with_network(
-        home: &Home,
-        plugin: &Arc<Plugin>,
-        case: &Case,
-        network: Network,
-    ) -> Result<Self, String> {
+    pub(crate) fn in_world(home: &Home, plugin: &Arc<Plugin>, case: &Case, world: World) -> Result<Self, String> {
         let acts = case.acts();
         let grants = home::grants(plugin, case, &acts)?;
-        let script = network.clone();
-        let stage = Stage::scripted(case.now(), case.seed, Box::new(move |request| script.answer(request)));
-        let stage = Arc::new(stage);
+        let clock = StageClock::at(case.now());
+        let kept = MemoryState::holding(Owner::of(plugin, plugin.name()), bytes(&case.state));
+        let kept = Arc::new(kept);
+        let (web, far_sides, dial_clock) = (world.clone(), world.clone(), clock.clone());
+        let stage = Arc::new(Stage::scripted(Scenery {
+            clock: clock.clone(),
+            seed: case.seed,
+            answer: Box::new(move |request| web.answer(request)),
+            dial: Box::new(move |wanted| far_sides.dial(&wanted, &dial_clock)),
+            state: Arc::clone(&kept),
+            session: bytes(&case.session),
+            secrets: case.secrets.clone(),
+        }));
         let actor = home.bind(plugin, case, grants, Arc::clone(&stage)).and_then(Actor::of);
         Ok(Self {
             plugin: Arc::clone(plugin),
             stage,
-            network,
+            world,
+            kept,
+            clock,
             actor,
         })
+    }
+
+    /// What the plugin keeps now.
+    fn kept(&self) -> BTreeMap<String, Vec<u8>> {
+        let owner = Owner::of(&self.plugin, self.plugin.name());
+        self.kept.rows().remove(&owner).unwrap_or_default()
+    }
+
+    /// The runbook with the machines of its context.
+    fn with_machines(&self, runbook: &Runbook, context: &Context) -> Runbook {
+        runbook.with_programs(Arc::new(Machines {
+            world: self.world.clone(),
+            clock: self.clock.clone(),
+            in_call: context.machines.clone(),
+        }))
     }
 
     /// One call with its polls, and what is wrong with what came of it.
     pub(crate) async fn act(&mut self, act: &Act) -> (Played, Vec<String>) {
         self.stage.advance(act.after_ms);
-        self.network.add(&act.http);
+        self.world.add(act);
         let (function, result) = self.ended(act).await;
         let mut played = Played {
             function,
             ..Played::default()
         };
-        let asked = self.network.take_asked();
+        let asked = self.world.take_asked();
         played.requests = asked.into_iter().map(|(_, asked)| asked).collect();
+        (played.transport, played.connections) = self.world.take_said();
+        played.programs = self.world.take_ran();
+        let kept = self.kept();
+        played.state = kept.iter().map(|(key, value)| (key.clone(), seen(value))).collect();
         let lines = self.stage.take_lines();
         played.log = lines
             .iter()
@@ -151,11 +187,17 @@ impl Scene {
                 }
                 ended.outcome.as_str().clone_into(&mut played.outcome);
                 (played.answer, played.times) = (ended.answer.clone(), times);
-                problems = differences(&act.expect.clone().unwrap_or_default(), &ended, &played);
+                let expect = act.expect.clone().unwrap_or_default();
+                problems = differences(&expect, &ended, &played);
+                problems.extend(forgotten(&expect, &kept));
+                let waits = self.world.take_waits();
+                if ended.code.as_deref() == Some(WALL_LIMIT) {
+                    problems.extend(waits);
+                }
             }
             Err(why) => problems.push(why),
         }
-        problems.extend(self.network.take_strangers());
+        problems.extend(self.world.take_strangers());
         (played, problems)
     }
 
@@ -184,6 +226,8 @@ impl Scene {
     async fn runbook(&self, runbook: &Runbook, function: &str, act: &Act, now: u64) -> Result<(Ended, usize), String> {
         let call = act::call(&act.call.clone().unwrap_or_default());
         let context = act::context(act, self.plugin.name(), now);
+        let pure = runbook;
+        let runbook = &self.with_machines(runbook, &context);
         let mut resume = None;
         for times in 1..=MOST_POLLS {
             let outcome = match function {
@@ -193,7 +237,8 @@ impl Scene {
                     Ok(None) => return Err("the runbook does not export `runbook-undo`".to_owned()),
                     Err(error) => Err(error),
                 },
-                "effect" => return Ok((of_value(runbook.effect(context).await), 1)),
+                // Asked before there is a job, so about no machines that programs could be run in.
+                "effect" => return Ok((of_value(pure.effect(context).await), 1)),
                 "probe" => {
                     return match runbook.probe(call, context).await {
                         Ok(Some(answer)) => Ok((of_value(Ok(answer)), 1)),
@@ -228,6 +273,7 @@ impl Scene {
         };
         let call = act::call(&act.call.clone().unwrap_or_default());
         let context = act::context(act, self.plugin.name(), self.stage.now_ms().unwrap_or_default());
+        let runbook = self.with_machines(runbook, &context);
         let (ended, resume) = match runbook.run(call, context, resume).await {
             Ok(RunbookOutcome::Again(again)) => {
                 let resume = again.resume.clone();
@@ -236,11 +282,14 @@ impl Scene {
             Ok(outcome) => (of_outcome(outcome), None),
             Err(error) => (of_error(&error), None),
         };
-        let asked = self.network.take_asked();
+        let asked = self.world.take_asked();
+        let mut others = self.world.take_said().0;
+        others.extend(self.world.take_ran());
         Ok(Once {
             ended,
             resume,
             requests: asked.into_iter().map(|(request, _)| request).collect(),
+            others,
         })
     }
 
@@ -274,6 +323,10 @@ impl Scene {
     }
 }
 
+fn bytes(pairs: &BTreeMap<String, Data>) -> BTreeMap<String, Vec<u8>> {
+    pairs.iter().map(|(key, data)| (key.clone(), data.0.clone())).collect()
+}
+
 async fn policy_call(policy: &Policy, function: &str, act: &Act, now: u64) -> Result<(Ended, usize), String> {
     let request = || act::request(act, now);
     let ended = match function {
@@ -287,101 +340,4 @@ async fn policy_call(policy: &Policy, function: &str, act: &Act, now: u64) -> Re
         }
     };
     Ok((ended, 1))
-}
-
-impl Ended {
-    fn done(answer: Value, outputs: Pairs) -> Self {
-        Self {
-            outcome: Outcome::Done,
-            answer,
-            outputs,
-            code: None,
-            message: String::new(),
-            definite: None,
-            retryable: None,
-            after_ms: None,
-        }
-    }
-
-    fn other(outcome: Outcome, message: String) -> Self {
-        Self {
-            outcome,
-            message,
-            ..Self::done(Value::Null, Pairs::new())
-        }
-    }
-}
-
-fn of_value<T: serde::Serialize>(answer: Result<T, CallError>) -> Ended {
-    match answer {
-        Ok(answer) => Ended::done(naming::shown(&answer), Pairs::new()),
-        Err(error) => of_error(&error),
-    }
-}
-
-pub(crate) fn of_outcome(outcome: RunbookOutcome) -> Ended {
-    match outcome {
-        RunbookOutcome::Done(outputs) => of_outputs(outputs),
-        RunbookOutcome::Skip(reason) => Ended {
-            answer: json!({ "reason": reason }),
-            ..Ended::other(Outcome::Skip, reason)
-        },
-        RunbookOutcome::Again(again) => Ended {
-            answer: naming::shown(&again),
-            after_ms: Some(again.after_ms),
-            ..Ended::other(Outcome::Again, again.note)
-        },
-    }
-}
-
-fn of_outputs(outputs: ContractPairs) -> Ended {
-    let outputs: Pairs = outputs.into_iter().collect();
-    Ended::done(json!({ "outputs": outputs }), outputs)
-}
-
-fn of_progress(progress: Progress) -> Ended {
-    match progress {
-        Progress::Done(outputs) => of_outputs(outputs),
-        Progress::Running(running) => Ended {
-            answer: naming::shown(&running),
-            after_ms: Some(running.poll_after_ms),
-            ..Ended::other(Outcome::Again, running.note)
-        },
-        Progress::Failed(failure) => Ended {
-            answer: naming::shown(&failure),
-            code: Some(failure.code),
-            definite: Some(failure.definite),
-            retryable: Some(failure.retryable),
-            ..Ended::other(Outcome::Failure, failure.message)
-        },
-    }
-}
-
-pub(crate) fn of_error(error: &CallError) -> Ended {
-    match &error.fault {
-        Fault::Failure(failure) => Ended {
-            answer: naming::shown(failure),
-            code: Some(failure.code.clone()),
-            definite: Some(failure.definite),
-            retryable: Some(failure.retryable),
-            ..Ended::other(Outcome::Failure, failure.message.clone())
-        },
-        fault => Ended {
-            answer: json!({ "code": error.code(), "message": fault.to_string() }),
-            code: Some(error.code().to_owned()),
-            definite: Some(error.definite()),
-            retryable: Some(error.retryable()),
-            ..Ended::other(Outcome::Fault, fault.to_string())
-        },
-    }
-}
-
-fn unbound(error: &BindError) -> Ended {
-    Ended {
-        answer: json!({ "code": error.code(), "message": error.to_string() }),
-        code: Some(error.code().to_owned()),
-        definite: Some(true),
-        retryable: Some(false),
-        ..Ended::other(Outcome::Fault, error.to_string())
-    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::case::Case;
+use crate::case::{Case, Connection, Data, Exchange, Run};
 
 /// A case cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -85,25 +85,77 @@ pub fn parse_json(name: &str, text: &str) -> Result<Case, CaseError> {
 
 /// What no type can say.
 fn sound(name: &str, case: Case) -> Result<Case, CaseError> {
-    for exchange in case.acts().iter().flat_map(|act| &act.http) {
-        if exchange.url.is_empty() {
-            return Err(invalid(name, "an [[http]] has no `url`"));
-        }
-        if exchange.reply.is_some() && exchange.fault.is_some() {
-            return Err(invalid(
-                name,
-                &format!("{}: has `reply` and `fault`; keep one", exchange.url),
-            ));
-        }
-        let bodies = exchange.reply.as_ref().map(|reply| (&reply.body, &reply.json));
-        if let Some((Some(_), Some(_))) = bodies {
-            return Err(invalid(
-                name,
-                &format!("{}: the reply has `body` and `json`; keep one", exchange.url),
-            ));
-        }
+    for act in case.acts() {
+        let http = act.http.iter().try_for_each(exchange);
+        let transport = || act.transport.iter().try_for_each(connection);
+        let guests = || act.guests.iter().try_for_each(program);
+        http.and_then(|()| transport())
+            .and_then(|()| guests())
+            .map_err(|why| invalid(name, &why))?;
     }
     Ok(case)
+}
+
+fn exchange(exchange: &Exchange) -> Result<(), String> {
+    let url = &exchange.url;
+    if url.is_empty() {
+        return Err("an [[http]] has no `url`".to_owned());
+    }
+    if exchange.reply.is_some() && exchange.fault.is_some() {
+        return Err(format!("{url}: has `reply` and `fault`; keep one"));
+    }
+    let bodies = exchange.reply.as_ref().map(|reply| (&reply.body, &reply.json));
+    if let Some((Some(_), Some(_))) = bodies {
+        return Err(format!("{url}: the reply has `body` and `json`; keep one"));
+    }
+    Ok(())
+}
+
+fn connection(connection: &Connection) -> Result<(), String> {
+    let endpoint = &connection.endpoint;
+    if endpoint.is_empty() {
+        return Err("a [[transport]] has no `endpoint`".to_owned());
+    }
+    if connection.fault.is_some() && !connection.talk.is_empty() {
+        return Err(format!("`{endpoint}`: has `talk` and `fault`; keep one"));
+    }
+    for (number, turn) in connection.talk.iter().enumerate() {
+        let place = format!("`{endpoint}`, turn {}", number + 1);
+        let parts = [
+            turn.sends.is_some(),
+            turn.sends_bytes.is_some(),
+            turn.sends_until.is_some(),
+        ];
+        let parts = parts.into_iter().filter(|there| *there).count();
+        let has_nothing = parts == 0 && turn.reply.is_none() && turn.then.is_none();
+        let is_last = number + 1 == connection.talk.len();
+        let empty = |data: &Option<Data>| data.as_ref().is_some_and(|data| data.0.is_empty());
+        let why = match turn {
+            _ if parts > 1 => "has more than one of `sends`, `sends-bytes` and `sends-until`; keep one",
+            _ if has_nothing => "says nothing: it has none of `sends`, `sends-bytes`, `sends-until`, `reply`, `then`",
+            turn if empty(&turn.sends) || empty(&turn.sends_until) || turn.sends_bytes == Some(0) => {
+                "waits for nothing: leave out what the plugin does not send"
+            }
+            turn if !turn.contains.is_empty() && (turn.sends.is_some() || parts == 0) => {
+                "has `contains`, which belongs to `sends-bytes` or `sends-until`"
+            }
+            turn if turn.then.is_some() && !is_last => "ends the talk, and is not the last",
+            _ => continue,
+        };
+        return Err(format!("{place}: {why}"));
+    }
+    Ok(())
+}
+
+fn program(run: &Run) -> Result<(), String> {
+    let name = &run.program;
+    if name.is_empty() {
+        return Err("a [[guests]] has no `program`".to_owned());
+    }
+    if run.exit.is_some() && run.fault.is_some() {
+        return Err(format!("`{name}`: has `exit` and `fault`; keep one"));
+    }
+    Ok(())
 }
 
 fn invalid(name: &str, why: &str) -> CaseError {
@@ -128,5 +180,19 @@ mod tests {
         assert!(why("[[http]]\nurl = \"http://h/\"\nfault = \"refused\"\nreply = {}\n").contains("keep one"));
         assert!(why("[[http]]\nmethod = \"GET\"\n").contains("no `url`"));
         assert!(why("[expect]\noutcome = \"maybe\"\n").contains("maybe"));
+        let talk = |turns: &str| why(&format!("[[transport]]\nendpoint = \"e\"\ntalk = [{turns}]\n"));
+        for (turns, words) in [
+            ("{ sends = \"a\", sends-bytes = 1 }", "`e`, turn 1: has more than one"),
+            ("{ takes-ms = 1 }", "says nothing"),
+            ("{ sends = \"\", reply = \"x\" }", "waits for nothing"),
+            ("{ sends = \"a\", contains = [\"b\"] }", "belongs to `sends-bytes`"),
+            ("{ then = \"close\" }, { reply = \"x\" }", "turn 1: ends the talk"),
+            ("{ sends = 7 }", "line 3"),
+        ] {
+            assert!(talk(turns).contains(words), "{turns}: {}", talk(turns));
+        }
+        assert!(why("[[transport]]\n").contains("no `endpoint`"));
+        assert!(why("[[guests]]\n").contains("no `program`"));
+        assert!(why("[[guests]]\nprogram = \"p\"\nexit = {}\nfault = {}\n").contains("keep one"));
     }
 }

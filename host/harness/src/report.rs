@@ -59,6 +59,18 @@ pub struct Played {
     pub times: usize,
     /// What was asked of the network.
     pub requests: Vec<Asked>,
+    /// What happened on connections, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transport: Vec<String>,
+    /// Connections that were opened or tried.
+    #[serde(skip)]
+    pub connections: usize,
+    /// Programs that were run inside machines, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
+    /// What the plugin keeps afterwards.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub state: BTreeMap<String, String>,
     /// What was logged: level and text.
     pub log: Vec<String>,
     /// What was refused.
@@ -150,6 +162,12 @@ impl fmt::Display for Played {
         }
         for asked in &self.requests {
             write!(out, "\n        {} {} -> {}", asked.method, asked.url, asked.answer)?;
+        }
+        for said in self.transport.iter().chain(&self.programs) {
+            write!(out, "\n        {said}")?;
+        }
+        for (key, value) in &self.state {
+            write!(out, "\n        state {key} = {value}")?;
         }
         for line in &self.log {
             write!(out, "\n        log {line}")?;

@@ -82,7 +82,7 @@ impl Binding {
                 });
             }
         };
-        let owner = owner(&plugin, &label);
+        let owner = Owner::of(&plugin, &label);
         let quota = effective.grants.state.unwrap_or_default();
         let subject = Subject {
             plugin: identity,
@@ -119,17 +119,17 @@ impl Binding {
     }
 
     /// The same binding with something that stands in for the world: what it keeps is the stage's, and what it may
-    /// forget is forgotten.
+    /// forget is forgotten, but for what the stage begins with.
     #[must_use]
     pub fn on_stage(&self, stage: Arc<Stage>) -> Self {
         let mut other = self.clone();
         let mut subject = (*self.callee.subject).clone();
         let (owner, quota) = (
-            owner(&self.plugin, self.label()),
+            Owner::of(&self.plugin, self.label()),
             self.callee.effective.grants.state.unwrap_or_default(),
         );
         subject.shelf = subject.shelf.is_some().then(|| stage.shelves.of(owner, quota));
-        subject.session = Arc::default();
+        subject.session = Arc::new(stage.session());
         subject.stage = Some(stage);
         other.callee.subject = Arc::new(subject);
         other
@@ -178,13 +178,5 @@ impl Binding {
             label: self.label().to_owned(),
             source,
         }
-    }
-}
-
-/// Whose state it is: an adapter has one for each site.
-fn owner(plugin: &Plugin, label: &str) -> Owner {
-    Owner {
-        plugin: plugin.name().to_owned(),
-        site: (plugin.kind() == Kind::HypervisorAdapter).then(|| label.to_owned()),
     }
 }

@@ -156,6 +156,10 @@ where
 {
     let limits = callee.limits;
     let deadline = asked + limits.wall.min(LONGEST);
+    let scene = callee.subject.stage.clone();
+    if let Some(stage) = &scene {
+        stage.begin(limits.wall);
+    }
     let timings = callee.timings.clone().map(|timings| (timings, Instant::now()));
     let meter = Arc::new(CpuMeter::new(limits.cpu));
     let ended = {
@@ -166,7 +170,15 @@ where
             meter.leave();
             state
         });
-        timeout_at(deadline, metered).await
+        let metered = timeout_at(deadline, metered);
+        match scene {
+            None => metered.await.ok(),
+            Some(stage) => tokio::select! {
+                biased;
+                ended = metered => ended.ok(),
+                () = stage.over() => None,
+            },
+        }
     };
     if let Some((timings, began)) = timings {
         // Whoever measured may have seen enough.
@@ -177,10 +189,10 @@ where
         });
     }
     match ended {
-        Ok(Ok(Ok(value))) => Ok(value),
-        Ok(Ok(Err(failure))) => Err(Fault::Failure(failure)),
-        Ok(Err(error)) => Err(classify(&error, &meter, &record, &limits)),
-        Err(_) => Err(Fault::WallLimit {
+        Some(Ok(Ok(value))) => Ok(value),
+        Some(Ok(Err(failure))) => Err(Fault::Failure(failure)),
+        Some(Err(error)) => Err(classify(&error, &meter, &record, &limits)),
+        None => Err(Fault::WallLimit {
             limit: limits.wall,
             started: record.was_started(),
         }),
@@ -209,6 +221,7 @@ where
     let connections = Connections::new(
         Arc::clone(&effective),
         Arc::clone(&record),
+        Arc::clone(&subject),
         Arc::clone(&shared.pool),
         shared.guests.handle().clone(),
     );
@@ -241,9 +254,6 @@ where
         }
         Ok(UpdateDeadline::YieldCustom(TICKS, Box::pin(tokio::task::yield_now())))
     });
-    if let Some(stage) = &store.data().subject.stage {
-        stage.begin(limits.wall);
-    }
     let instance = pre.instantiate_async(&mut store).await?;
     record.enter();
     let mut guest = Guest {

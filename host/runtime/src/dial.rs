@@ -21,7 +21,7 @@ use crate::endpoint::{Address, Endpoint, Tls};
 use crate::transport::Socket;
 
 /// An endpoint that does not answer within this is down as far as one call is concerned.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]

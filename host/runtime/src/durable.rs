@@ -13,6 +13,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::endpoint::StateGrant;
+use crate::manifest::Kind;
+use crate::plugin::Plugin;
 
 /// Longest key in bytes: a path or a URL's end, and no place for data.
 pub(crate) const LONGEST_KEY: usize = 256;
@@ -30,6 +32,16 @@ pub struct Owner {
     pub plugin: String,
     /// The site, for an adapter.
     pub site: Option<String>,
+}
+
+impl Owner {
+    /// A plugin bound under this label: an adapter has state for each site.
+    pub fn of(plugin: &Plugin, label: &str) -> Self {
+        Self {
+            plugin: plugin.name().to_owned(),
+            site: (plugin.kind() == Kind::HypervisorAdapter).then(|| label.to_owned()),
+        }
+    }
 }
 
 impl fmt::Display for Owner {
@@ -58,6 +70,13 @@ pub struct MemoryState {
 }
 
 impl MemoryState {
+    /// As if this owner had kept that earlier.
+    pub fn holding(owner: Owner, rows: BTreeMap<String, Vec<u8>>) -> Self {
+        Self {
+            rows: Mutex::new(BTreeMap::from([(owner, rows)])),
+        }
+    }
+
     /// What is there now, by owner and key.
     pub fn rows(&self) -> BTreeMap<Owner, BTreeMap<String, Vec<u8>>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -95,7 +95,7 @@ pub use endpoint::{Address, Endpoint, StateGrant, Tls};
 pub use engine::{Allocator, pooled_config};
 pub use error::{BindError, CallError, Fault, Identity, Refusal};
 pub use grants::{Denial, Grants, Interface, Remedy};
-pub use guests::{GuestFault, GuestPrograms};
+pub use guests::{GuestFault, GuestPrograms, machine_at};
 pub use limits::Limits;
 pub use load::LoadError;
 pub use manifest::{About, Build, Endpoints, Kind, Manifest, Requests};
@@ -109,6 +109,9 @@ pub use registry::{
 pub use runbook::Runbook;
 pub use runtime::{Runtime, RuntimeError, RuntimeOptions};
 pub use secret::{SecretError, SecretPlace, Secrets};
-pub use stage::{Script, Stage, StageLine, StageReply, StageRequest, Watcher};
+pub use stage::{
+    Dial, Scenery, Script, Stage, StageClock, StageDial, StageFault, StageLine, StageReply, StageRequest, Watcher,
+};
+pub use transport::Socket;
 pub use trust::Trust;
 pub use watch::Watch;

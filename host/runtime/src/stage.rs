@@ -1,22 +1,32 @@
 //! A stage: what stands in for the world while a plugin is tested.
 //!
 //! Everything that a plugin can tell the world by passes here instead: a clock that moves only as the test says, random
-//! bytes from a seed, and HTTP answers from a script. Grants, addresses, limits and body sizes are checked before, as
-//! always, so a test sees the refusals that the operator would. A stage can also leave the network in place and only
-//! watch, for conformance runs against a real site.
+//! bytes from a seed, HTTP answers and far sides of connections from a script, and secrets with values that are none.
+//! Grants, addresses, limits and body sizes are checked before, as always, so a test sees the refusals that the operator
+//! would. A stage can also leave the network in place and only watch, for conformance runs against a real site.
 //!
 //! A binding without a stage, which is every binding of the daemon, pays one comparison for all this.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod clock;
+
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 use wasmtime_wasi_http::Error;
 
+use crate::dial::{CONNECT_TIMEOUT, DialError};
 use crate::durable::{MemoryState, Shelves};
 use crate::grants::Denial;
+use crate::secret::{Secret, SecretError};
+use crate::session::Session;
+use crate::transport::{Key, Pool, Socket};
+
+pub use clock::StageClock;
 
 /// A request as the guest made it: before the host added a credential or replaced a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,15 +72,73 @@ pub struct StageLine {
     pub text: String,
 }
 
+/// A connection that the guest wants, and may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageDial {
+    /// The name under which the operator granted it.
+    pub endpoint: String,
+    /// None for a Unix socket.
+    pub port: Option<u16>,
+    /// What must have been agreed on a warm one.
+    pub tag: String,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StageFault {
+    /// Nobody listens.
+    Refused,
+    /// Nobody answers in the time that the host waits.
+    Timeout,
+    /// One side does not accept the other's certificate.
+    Tls,
+}
+
+/// Makes the far side of a new connection. What it has to say it says at once, or [expects](StageClock::expect) to.
+pub type Dial = Box<dyn Fn(StageDial) -> Result<Box<dyn Socket>, StageFault> + Send + Sync>;
+
 /// Answers a request. The second value is how long the answer took, in milliseconds of the stage's clock.
 pub type Script = Box<dyn Fn(StageRequest) -> (StageReply, u64) + Send + Sync>;
 
 /// Sees a request and what came back, or why nothing did.
 pub type Watcher = Box<dyn Fn(StageRequest, Result<StageReply, String>) + Send + Sync>;
 
+/// A world of which nothing is real.
+pub struct Scenery {
+    /// Moves as the test says, and by what guests wait for.
+    pub clock: StageClock,
+    /// What random follows from.
+    pub seed: u64,
+    /// The network.
+    pub answer: Script,
+    /// The endpoints.
+    pub dial: Dial,
+    /// What plugins have kept, and where they keep it.
+    pub state: Arc<MemoryState>,
+    /// What is not forgotten yet when the test begins.
+    pub session: BTreeMap<String, Vec<u8>>,
+    /// Values of secrets, by name.
+    pub secrets: BTreeMap<String, String>,
+}
+
+impl Scenery {
+    /// Nobody is there, and nothing was kept.
+    pub fn empty(now_ms: u64) -> Self {
+        Self {
+            clock: StageClock::at(now_ms),
+            seed: 0,
+            answer: Box::new(|_| (StageReply::Refused, 0)),
+            dial: Box::new(|_| Err(StageFault::Refused)),
+            state: Arc::default(),
+            session: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        }
+    }
+}
+
 /// See the module.
 pub struct Stage {
-    /// None: the host's own clock and random bytes.
+    /// None: the host's own clock, random bytes and network.
     scripted: Option<Scripted>,
     watcher: Option<Watcher>,
     /// What plugins keep on this stage; nobody else sees it.
@@ -80,26 +148,43 @@ pub struct Stage {
 }
 
 struct Scripted {
-    now_ms: AtomicU64,
-    /// When the call that runs now has used up its wall-clock limit, by this clock.
-    ends_ms: AtomicU64,
+    clock: StageClock,
     random: Mutex<u64>,
     answer: Script,
+    dial: Dial,
+    /// Of connections to scripted far sides; they outlive no stage.
+    pool: Arc<Pool>,
+    session: BTreeMap<String, Vec<u8>>,
+    secrets: BTreeMap<String, Secret>,
 }
 
 impl Stage {
-    /// Nothing is real: the clock stands at `now_ms`, random follows from the seed, `answer` is the network.
-    pub fn scripted(now_ms: u64, seed: u64, answer: Script) -> Self {
+    /// Nothing is real.
+    pub fn scripted(scenery: Scenery) -> Self {
+        let Scenery {
+            clock,
+            seed,
+            answer,
+            dial,
+            state,
+            session,
+            secrets,
+        } = scenery;
+        let secret = |(name, value): (String, String)| (name, Secret::new(value.into_bytes()));
+        let scripted = Scripted {
+            clock,
+            // Zero would stay zero.
+            random: Mutex::new(seed | 1 << 63),
+            answer,
+            dial,
+            pool: Arc::default(),
+            session,
+            secrets: secrets.into_iter().map(secret).collect(),
+        };
         Self {
-            scripted: Some(Scripted {
-                now_ms: AtomicU64::new(now_ms),
-                ends_ms: AtomicU64::new(u64::MAX),
-                // Zero would stay zero.
-                random: Mutex::new(seed | 1 << 63),
-                answer,
-            }),
+            scripted: Some(scripted),
             watcher: None,
-            shelves: Shelves::new(Arc::new(MemoryState::default())),
+            shelves: Shelves::new(state),
             lines: Mutex::default(),
             denials: Mutex::default(),
         }
@@ -116,39 +201,90 @@ impl Stage {
         }
     }
 
-    /// The scripted clock, in milliseconds since 1970.
+    /// The scripted clock.
+    pub fn clock(&self) -> Option<&StageClock> {
+        self.scripted.as_ref().map(|scripted| &scripted.clock)
+    }
+
+    /// What the scripted clock says, in milliseconds since 1970.
     pub fn now_ms(&self) -> Option<u64> {
-        self.scripted
-            .as_ref()
-            .map(|scripted| scripted.now_ms.load(Ordering::Acquire))
+        self.clock().map(StageClock::now_ms)
     }
 
     /// Moves the scripted clock on.
     pub fn advance(&self, milliseconds: u64) {
-        if let Some(scripted) = &self.scripted {
-            let later = |now: u64| Some(now.saturating_add(milliseconds));
-            // The closure always gives a value.
-            let _ = scripted.now_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, later);
+        if let Some(clock) = self.clock() {
+            clock.advance(milliseconds);
         }
     }
 
     /// A call begins, and has this long. By the stage's clock, so that what a guest learns of it is every time alike.
     pub(crate) fn begin(&self, wall: Duration) {
-        if let Some(scripted) = &self.scripted {
-            let wall = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-            let ends = scripted.now_ms.load(Ordering::Acquire).saturating_add(wall);
-            scripted.ends_ms.store(ends, Ordering::Release);
+        if let Some(clock) = self.clock() {
+            clock.begin(wall);
+        }
+    }
+
+    /// Resolves when the time of the call that runs now is up by the scripted clock; never by the real one.
+    pub(crate) async fn over(&self) {
+        match self.clock() {
+            Some(clock) => clock.over().await,
+            None => std::future::pending().await,
         }
     }
 
     /// What is left of the call that runs now, in milliseconds of the scripted clock.
     pub(crate) fn left_ms(&self) -> Option<u64> {
+        self.clock().map(StageClock::left_ms)
+    }
+
+    /// What the scripted clock says, as a moment.
+    pub(crate) fn instant(&self) -> Option<Instant> {
+        self.clock().map(StageClock::instant)
+    }
+
+    /// Where scripted connections are kept warm.
+    pub(crate) fn pool(&self) -> Option<Arc<Pool>> {
+        self.scripted.as_ref().map(|scripted| Arc::clone(&scripted.pool))
+    }
+
+    /// A session as the test has it begin.
+    pub(crate) fn session(&self) -> Session {
+        let session = Session::default();
+        if let Some(scripted) = &self.scripted {
+            for (key, value) in &scripted.session {
+                // What has no room is forgotten, as it may be at any time.
+                let _ = session.set(key.clone(), value.clone(), None, scripted.clock.instant());
+            }
+        }
+        session
+    }
+
+    /// The test's value of a secret, where there is a script: else the operator's counts.
+    pub(crate) fn secret(&self, name: &str) -> Option<Result<Secret, SecretError>> {
+        let found = self.scripted.as_ref()?.secrets.get(name).cloned();
+        let none = || SecretError::Unfit("the test gives it no value".to_owned());
+        Some(found.ok_or_else(none))
+    }
+
+    /// The script's far side, if there is a script.
+    pub(crate) async fn dial(&self, key: &Key) -> Option<Result<Box<dyn Socket>, DialError>> {
         let scripted = self.scripted.as_ref()?;
-        let (ends, now) = (
-            scripted.ends_ms.load(Ordering::Acquire),
-            scripted.now_ms.load(Ordering::Acquire),
-        );
-        Some(ends.saturating_sub(now))
+        let wanted = StageDial {
+            endpoint: key.name.clone(),
+            port: key.port,
+            tag: key.tag.clone(),
+        };
+        Some(match (scripted.dial)(wanted) {
+            Ok(socket) => Ok(socket),
+            Err(StageFault::Refused) => Err(DialError::Unreachable(io::ErrorKind::ConnectionRefused.into())),
+            Err(StageFault::Tls) => Err(DialError::Tls(io::Error::other("the certificate is not accepted"))),
+            Err(StageFault::Timeout) => {
+                let wait = u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+                scripted.clock.pass(wait).await;
+                Err(DialError::Timeout)
+            }
+        })
     }
 
     /// The lines logged since this was last asked.
@@ -292,7 +428,11 @@ mod tests {
     use super::*;
 
     fn silent(now: u64, seed: u64) -> Stage {
-        Stage::scripted(now, seed, Box::new(|_| (StageReply::Timeout, 0)))
+        Stage::scripted(Scenery {
+            seed,
+            answer: Box::new(|_| (StageReply::Timeout, 0)),
+            ..Scenery::empty(now)
+        })
     }
 
     #[test]
@@ -319,7 +459,5 @@ mod tests {
         let answer = stage.answer(request, Some(Duration::from_secs(3))).unwrap();
         assert!(matches!(answer, Err(Error::ConnectionReadTimeout)));
         assert_eq!(stage.now_ms(), Some(4_000));
-        stage.advance(u64::MAX);
-        assert_eq!(stage.now_ms(), Some(u64::MAX));
     }
 }

@@ -44,6 +44,12 @@ impl Subject {
         self.interfaces.contains(&interface)
     }
 
+    /// The moment it is, for what expires.
+    pub(crate) fn now(&self) -> Instant {
+        let staged = self.stage.as_ref().and_then(|stage| stage.instant());
+        staged.unwrap_or_else(Instant::now)
+    }
+
     /// An interface that is not granted is not linked, except while a plugin describes itself: there everything is
     /// linked, for the types that imports share, and nothing granted.
     pub(crate) fn expect(&self, interface: Interface) -> wasmtime::Result<()> {

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use crate::endpoint::Endpoint;
+use crate::stage::StageClock;
 use crate::state::Record;
 
 /// Room for one read: what a socket holds when data comes fast. Smaller pieces cost more calls than they save memory.
@@ -44,8 +45,8 @@ const WARM_FOR: Duration = Duration::from_secs(50);
 /// How often it is looked for those that are over.
 const REAP_EVERY: Duration = Duration::from_secs(10);
 
-/// TCP, TLS or Unix.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+/// TCP, TLS, Unix, or a scripted far side.
+pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
@@ -86,6 +87,8 @@ pub(crate) struct Wire {
     drained: Notify,
     /// What is written counts as sent.
     record: Arc<Record>,
+    /// Of a scripted far side, which has nobody to wake who waits for it.
+    clock: Option<StageClock>,
     /// Counts the wires of a call.
     _slot: OwnedSemaphorePermit,
 }
@@ -111,6 +114,7 @@ impl Wire {
         socket: Box<dyn Socket>,
         warm: bool,
         record: Arc<Record>,
+        clock: Option<StageClock>,
         slot: OwnedSemaphorePermit,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -130,6 +134,7 @@ impl Wire {
             }),
             drained: Notify::new(),
             record,
+            clock,
             _slot: slot,
         })
     }
@@ -159,7 +164,14 @@ impl Wire {
 
     /// Resolves when there is something to read, or the end. Dropped: nothing is lost.
     pub(crate) async fn readable(&self) {
-        std::future::poll_fn(|context| self.io().poll_receive(context)).await;
+        let Some(clock) = &self.clock else {
+            return std::future::poll_fn(|context| self.io().poll_receive(context)).await;
+        };
+        let is_there = || {
+            let mut context = Context::from_waker(Waker::noop());
+            self.io().poll_receive(&mut context).is_ready()
+        };
+        clock.until(is_there).await;
     }
 
     /// Bytes that may be written now.
@@ -352,9 +364,9 @@ struct Warm {
 
 impl Pool {
     /// A connection that still stands, the youngest first.
-    pub(crate) fn take(&self, key: &Key) -> Option<Box<dyn Socket>> {
+    pub(crate) fn take(&self, key: &Key, now: Instant) -> Option<Box<dyn Socket>> {
         let mut waiting = self.waiting();
-        waiting.forget(Instant::now());
+        waiting.forget(now);
         while let Some(place) = waiting.warm.iter().rposition(|warm| warm.key == *key) {
             let mut warm = waiting.warm.remove(place)?;
             if is_quiet(&mut warm.socket) {
@@ -365,7 +377,7 @@ impl Pool {
     }
 
     /// Takes back what is parked and clean; everything else is closed with its wire.
-    pub(crate) fn give_back(self: &Arc<Self>, wire: &Arc<Wire>, threads: &Handle) {
+    pub(crate) fn give_back(self: &Arc<Self>, wire: &Arc<Wire>, threads: &Handle, now: Instant) {
         if !wire.is_parked() {
             return;
         }
@@ -373,14 +385,14 @@ impl Pool {
         let _ = wire.flush();
         let Some(socket) = wire.take() else { return };
         let mut waiting = self.waiting();
-        waiting.forget(Instant::now());
+        waiting.forget(now);
         if waiting.warm.len() >= MOST_WARM {
             waiting.warm.pop_front();
         }
         waiting.warm.push_back(Warm {
             key: wire.key.clone(),
             socket,
-            since: Instant::now(),
+            since: now,
         });
         if !waiting.reaping {
             waiting.reaping = true;

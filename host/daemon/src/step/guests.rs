@@ -9,7 +9,7 @@ use landfall_recovery::codes;
 use landfall_runtime::contract::guests::Side;
 use landfall_runtime::contract::runbook::MachineContext;
 use landfall_runtime::contract::types::{Call, Failure, GuestCommand, GuestExit};
-use landfall_runtime::{GuestFault, GuestPrograms, Refusal};
+use landfall_runtime::{GuestFault, GuestPrograms, Refusal, machine_at};
 use sha2::{Digest, Sha256};
 
 use super::Task;
@@ -55,7 +55,7 @@ impl GuestPrograms for Programs {
         let mut call = self.call.clone();
         call.key = key(&call.key, &item, side, &command);
         Box::pin(async move {
-            let (there, machine) = place(&machines, &item, side)?;
+            let (there, machine) = machine_at(&machines, &item, side)?;
             let adapter = engine.adapter_of(&pins, &there).await;
             let adapter = adapter.map_err(|failure| GuestFault::Failed {
                 failure: Failure {
@@ -89,24 +89,6 @@ impl GuestPrograms for Programs {
             }
         })
     }
-}
-
-/// The site and the machine there, if it is one of this call.
-fn place(machines: &[MachineContext], item: &str, side: Side) -> Result<(String, String), GuestFault> {
-    let refused = |code, word, what| GuestFault::Refused(Refusal { code, word, what });
-    let machine = machines.iter().find(|machine| machine.item == item).ok_or_else(|| {
-        let what = format!("`{item}` is no machine of this call; a runbook reaches only those in its context");
-        refused(codes::GUESTS_FOREIGN, "not-in-call", what)
-    })?;
-    let (there, found) = match side {
-        Side::Source => (&machine.source_site, &machine.source_machine),
-        Side::Target => (&machine.target_site, &machine.target_machine),
-    };
-    let found = found.clone().ok_or_else(|| {
-        let what = format!("`{item}` has no machine at site `{there}` yet");
-        refused(codes::GUESTS_UNSUPPORTED, "no-machine", what)
-    })?;
-    Ok((there.clone(), found))
 }
 
 /// The same command in the same step has the same key, whatever attempt it is.
@@ -174,35 +156,5 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
-    }
-
-    #[test]
-    fn only_machines_of_the_call_are_reached() {
-        let machine = MachineContext {
-            item: "db".into(),
-            source_site: "north".into(),
-            target_site: "south".into(),
-            source_machine: Some("m1".into()),
-            target_machine: None,
-            addresses: vec![],
-            point: None,
-            point_time_ms: None,
-            consistency: None,
-            params: vec![],
-            ext: vec![],
-        };
-        let machines = [machine];
-        let word = |item, side| match place(&machines, item, side) {
-            Err(GuestFault::Refused(refusal)) => refusal.word,
-            _ => "found",
-        };
-        assert_eq!(
-            place(&machines, "db", Side::Source).unwrap(),
-            ("north".into(), "m1".into())
-        );
-        assert_eq!(
-            (word("db", Side::Target), word("web", Side::Source)),
-            ("no-machine", "not-in-call")
-        );
     }
 }

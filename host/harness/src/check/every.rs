@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Candidate, Said, Table};
 use crate::case::{Act, Case, Expect, Outcome};
 use crate::play::{Scene, play};
-use crate::script::Network;
+use crate::script::World;
 
 /// Codes of faults that are the plugin's own: it crashed, or ran into a limit.
 const OWN_FAULTS: [&str; 9] = [
@@ -133,6 +133,8 @@ async fn denials(candidate: &Candidate<'_>) -> Said {
             };
             let silent = Act {
                 http: Vec::new(),
+                transport: Vec::new(),
+                guests: Vec::new(),
                 expect: None,
                 ..act
             };
@@ -167,14 +169,16 @@ async fn deadline(candidate: &Candidate<'_>) -> Said {
     for (name, case, act) in acts(candidate) {
         let function = act.function.as_deref();
         let wall = u64::try_from(case.limits.unwrap_or_default().wall.as_millis()).unwrap_or(u64::MAX);
-        let network = Network::answering(StageReply::Timeout);
-        let Ok(mut scene) = Scene::with_network(candidate.home, &candidate.plugin, &case, network) else {
+        let world = World::answering(StageReply::Timeout);
+        let Ok(mut scene) = Scene::in_world(candidate.home, &candidate.plugin, &case, world) else {
             continue;
         };
         let once = Act {
             resume: Some(false),
             after_ms: 0,
             http: Vec::new(),
+            transport: Vec::new(),
+            guests: Vec::new(),
             expect: Some(Expect::default()),
             ..act.clone()
         };

@@ -12,7 +12,7 @@ use super::random::Random;
 use super::{Candidate, Said, Table};
 use crate::case::{Case, NEW_YEAR};
 use crate::play::{Actor, Scene};
-use crate::script::Network;
+use crate::script::World;
 
 /// Inputs that are drawn.
 const INPUTS: u64 = 50;
@@ -91,8 +91,8 @@ fn policies(candidate: &Candidate<'_>, count: u64) -> Vec<Policy> {
             now_ms: Some(NEW_YEAR + number * 86_400_000),
             ..Case::default()
         };
-        let network = Network::answering(StageReply::Refused);
-        match Scene::with_network(candidate.home, &candidate.plugin, &case, network)
+        let world = World::answering(StageReply::Refused);
+        match Scene::in_world(candidate.home, &candidate.plugin, &case, world)
             .ok()?
             .actor
         {

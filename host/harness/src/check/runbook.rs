@@ -9,9 +9,9 @@ use landfall_runtime::{StageReply, StageRequest};
 use super::{Candidate, Said, Table};
 use crate::act;
 use crate::case::{Act, CallFacts, Case, Outcome};
-use crate::expect::Ended;
+use crate::ended::Ended;
 use crate::play::{Actor, Scene, play};
-use crate::script::Network;
+use crate::script::World;
 
 /// Different moments and seeds in which `effect` is asked.
 const PURE_TRIES: u64 = 10;
@@ -79,9 +79,9 @@ fn no_cases() -> Said {
 }
 
 fn scene(candidate: &Candidate<'_>, case: &Case, act: &Act) -> Option<Scene> {
-    let network = Network::default();
-    network.add(&act.http);
-    Scene::with_network(candidate.home, &candidate.plugin, case, network).ok()
+    let world = World::default();
+    world.add(act);
+    Scene::in_world(candidate.home, &candidate.plugin, case, world).ok()
 }
 
 async fn effect_pure(candidate: &Candidate<'_>) -> Said {
@@ -98,8 +98,8 @@ async fn effect_pure(candidate: &Candidate<'_>) -> Said {
                 now_ms: Some(case.now()),
                 ..(*case).clone()
             };
-            let network = Network::answering(StageReply::Refused);
-            let Ok(scene) = Scene::with_network(candidate.home, &candidate.plugin, &moved, network) else {
+            let world = World::answering(StageReply::Refused);
+            let Ok(scene) = Scene::in_world(candidate.home, &candidate.plugin, &moved, world) else {
                 continue;
             };
             let Ok(Actor::Runbook(runbook)) = &scene.actor else {
@@ -114,7 +114,7 @@ async fn effect_pure(candidate: &Candidate<'_>) -> Said {
                     break;
                 }
             };
-            let asked = scene.network.take_asked();
+            let asked = scene.world.take_asked();
             if let Some((request, _)) = asked.first() {
                 wrong.push(format!("{name}: it asked {} {}", request.method, request.url));
                 break;
@@ -177,6 +177,12 @@ async fn retry(candidate: &Candidate<'_>) -> Said {
         }
         if let Some(difference) = difference(&first.requests, &again.requests) {
             wrong.push(format!("{name}: {difference}"));
+        }
+        if first.others != again.others {
+            let (one, two) = (first.others.join("\n"), again.others.join("\n"));
+            wrong.push(format!(
+                "{name}: the second attempt does something else:\n{one}\nand then\n{two}"
+            ));
         }
     }
     Said::of(wrong, format!("{} cases", runs.len()))
@@ -241,9 +247,9 @@ async fn resume(candidate: &Candidate<'_>) -> Said {
         scene.stage.advance(u64::from(first.ended.after_ms.unwrap_or(0)));
         polls += 1;
         // The first of the two is the poll whose answer was lost; both find the far side as it was.
-        let twin = scene.network.fork();
+        let twin = scene.world.fork();
         let lost = scene.once(&act, Some(state.clone())).await;
-        scene.network.set_back(&twin);
+        scene.world.set_back(&twin);
         let repeated = scene.once(&act, Some(state)).await;
         let (Ok(lost), Ok(repeated)) = (lost, repeated) else {
             wrong.push(format!("{name}: a poll cannot be made"));
@@ -272,8 +278,8 @@ async fn resume_garbage(candidate: &Candidate<'_>) -> Said {
     let mut wrong = Vec::new();
     for (name, case, act) in &runs {
         for garbage in GARBAGE {
-            let network = Network::answering(StageReply::Refused);
-            let Ok(scene) = Scene::with_network(candidate.home, &candidate.plugin, case, network) else {
+            let world = World::answering(StageReply::Refused);
+            let Ok(scene) = Scene::in_world(candidate.home, &candidate.plugin, case, world) else {
                 continue;
             };
             match scene.once(act, Some(garbage.to_vec())).await {

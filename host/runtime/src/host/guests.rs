@@ -1,6 +1,8 @@
 //! `guests`: programs inside the machines that a runbook's call is about. A program that was asked for counts as sent,
 //! unless it certainly did not start.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::bindings::landfall::plugin::guests::{Host, Side};
@@ -36,7 +38,11 @@ impl Host for GuestState {
         };
         // Before it is tried: a call that is cut off meanwhile may have had an effect.
         self.record.request_leaves();
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let staged = self.subject.stage.as_ref().and_then(|stage| stage.left_ms());
+        let left = staged.map_or_else(
+            || self.deadline.saturating_duration_since(Instant::now()),
+            Duration::from_millis,
+        );
         Ok(match programs.exec(item, side, command, left).await {
             Ok(exit) => Ok(exit),
             Err(GuestFault::Refused(refusal)) => {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::bindings::landfall::plugin::session::Host;
 use crate::contract::types::Failure;
 use crate::error::Refusal;
@@ -14,13 +12,13 @@ use crate::state::GuestState;
 impl Host for GuestState {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
         self.subject.expect(Interface::Session)?;
-        Ok(self.subject.session.get(&key, Instant::now()))
+        Ok(self.subject.session.get(&key, self.subject.now()))
     }
 
     fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> wasmtime::Result<Result<(), Failure>> {
         self.subject.expect(Interface::Session)?;
         let ttl = ttl_ms.map(Duration::from_millis);
-        let done = self.subject.session.set(key, value, ttl, Instant::now());
+        let done = self.subject.session.set(key, value, ttl, self.subject.now());
         Ok(done.map_err(|error| {
             let (code, word) = match error {
                 SessionError::Key(_) => ("LF0472", "invalid-key"),

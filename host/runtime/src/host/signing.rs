@@ -13,6 +13,7 @@ use crate::contract::types::Failure;
 use crate::grants::{Denial, Effective, Interface, Remedy};
 use crate::runtime::Shared;
 use crate::secret::Secret;
+use crate::stage::Stage;
 use crate::state::GuestState;
 
 impl Host for GuestState {
@@ -27,7 +28,8 @@ impl Host for GuestState {
             return Ok(Err(failure("invalid", "hmac needs at least one message".to_owned())));
         }
         let (effective, shared) = (Arc::clone(&self.gate.effective), Arc::clone(&self.gate.shared));
-        Ok(match value(&effective, &shared, &key).await {
+        let stage = self.subject.stage.clone();
+        Ok(match value(&effective, &shared, stage.as_deref(), &key).await {
             Ok(key) => Ok(chain(hash, &key, &messages)),
             Err(denial) => {
                 let failure = failure(denial.code(), denial.to_string());
@@ -39,12 +41,15 @@ impl Host for GuestState {
 }
 
 /// The value of a key, if it is granted.
-async fn value(effective: &Effective, shared: &Shared, name: &str) -> Result<Secret, Denial> {
+async fn value(effective: &Effective, shared: &Shared, stage: Option<&Stage>, name: &str) -> Result<Secret, Denial> {
     effective.check_key(name)?;
     let unusable = |why: String| Denial {
         what: format!("the secret `{name}`"),
         remedy: Remedy::Secret(why),
     };
+    if let Some(staged) = stage.and_then(|stage| stage.secret(name)) {
+        return staged.map_err(|error| unusable(error.to_string()));
+    }
     let (secrets, wanted) = (shared.secrets.load_full(), name.to_owned());
     let read = tokio::task::spawn_blocking(move || secrets.read(&wanted)).await;
     let read = read.map_err(|error| unusable(error.to_string()))?;

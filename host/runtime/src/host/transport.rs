@@ -18,8 +18,9 @@ use crate::contract::types::Failure;
 use crate::dial::{DialError, dial};
 use crate::error::Refusal;
 use crate::grants::{Denial, Effective, Interface, Remedy};
-use crate::state::{GuestState, Record};
-use crate::transport::{End, Key, Pool, Wire};
+use crate::stage::Stage;
+use crate::state::{GuestState, Record, Subject};
+use crate::transport::{End, Key, Pool, Socket, Wire};
 
 /// Connections of one call at once: one for requests and a few for data.
 const MOST_CONNECTIONS: usize = 16;
@@ -31,6 +32,7 @@ const LONGEST_TAG: usize = 256;
 pub(crate) struct Connections {
     effective: Arc<Effective>,
     record: Arc<Record>,
+    subject: Arc<Subject>,
     pool: Arc<Pool>,
     threads: Handle,
     slots: Arc<Semaphore>,
@@ -40,11 +42,20 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn new(effective: Arc<Effective>, record: Arc<Record>, pool: Arc<Pool>, threads: Handle) -> Self {
+    /// `pool`: the runtime's; a scripted stage has its own.
+    pub(crate) fn new(
+        effective: Arc<Effective>,
+        record: Arc<Record>,
+        subject: Arc<Subject>,
+        pool: Arc<Pool>,
+        threads: Handle,
+    ) -> Self {
+        let staged = subject.stage.as_ref().and_then(|stage| stage.pool());
         Self {
             effective,
             record,
-            pool,
+            subject,
+            pool: staged.unwrap_or(pool),
             threads,
             slots: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             live: Vec::new(),
@@ -55,8 +66,17 @@ impl Connections {
     /// The call ended in an answer: what is parked may serve the next one. Dropped: the rest is closed.
     pub(crate) fn keep(&mut self) {
         for wire in self.live.iter().filter_map(Weak::upgrade) {
-            self.pool.give_back(&wire, &self.threads);
+            self.pool.give_back(&wire, &self.threads, self.subject.now());
         }
+    }
+
+    async fn dial(&self, key: &Key) -> Result<Box<dyn Socket>, DialError> {
+        if let Some(stage) = &self.subject.stage
+            && let Some(dialled) = stage.dial(key).await
+        {
+            return dialled;
+        }
+        dial(&key.endpoint, key.port).await
     }
 
     fn deny(&self, denial: Denial) -> Failure {
@@ -88,14 +108,15 @@ impl Connections {
             let what = format!("a call has at most {MOST_CONNECTIONS} connections at once");
             return Err(self.refuse("LF0474", "too-many-connections", what, false));
         };
-        let (socket, warm) = match self.pool.take(&key) {
+        let (socket, warm) = match self.pool.take(&key, self.subject.now()) {
             Some(socket) => (socket, true),
-            None => match dial(&key.endpoint, key.port).await {
+            None => match self.dial(&key).await {
                 Ok(socket) => (socket, false),
                 Err(error) => return Err(self.unconnected(&key, &error)),
             },
         };
-        let wire = Wire::new(key, socket, warm, Arc::clone(&self.record), slot);
+        let clock = self.subject.stage.as_deref().and_then(Stage::clock).cloned();
+        let wire = Wire::new(key, socket, warm, Arc::clone(&self.record), clock, slot);
         self.live.push(Arc::downgrade(&wire));
         Ok(wire)
     }
