@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use landfall_runtime::{
-    Adapter, BindError, Binding, Grants, LoadError, Plugin, Runtime, RuntimeError, RuntimeOptions, Stage,
+    Adapter, BindError, Binding, Grants, Interface, LoadError, Plugin, Runtime, RuntimeError, RuntimeOptions, Stage,
 };
 use serde_json::{Value, json};
 use url::Url;
@@ -138,7 +138,9 @@ fn requested(plugin: &Plugin, case: &Case, acts: &[Act]) -> Value {
             http.push(destination);
         }
     }
-    let interfaces = requests.get("interfaces").cloned().unwrap_or_else(|| json!([]));
+    // Also those that naming a value asks for: guests in Python and JavaScript import them whether a case uses them or not.
+    let asked = |interface: &Interface| plugin.manifest().requests.include(*interface);
+    let interfaces: Vec<Interface> = Interface::ALL.into_iter().filter(asked).collect();
     let named = requests
         .get("transport")
         .and_then(Value::as_array)

@@ -170,6 +170,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_cases_in_the_documentation_are_valid() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/plugins.md");
+        let text = fs::read_to_string(file).unwrap();
+        let blocks = text
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next());
+        let is_case = |block: &&str| {
+            ["[[http]]", "[[transport]]", "[[guests]]"]
+                .iter()
+                .any(|key| block.contains(key))
+        };
+        let cases: Vec<&str> = blocks.filter(is_case).collect();
+        assert_eq!(cases.len(), 3);
+        for case in cases {
+            parse_toml("docs/plugins.md", case).unwrap();
+        }
+    }
+
+    #[test]
     fn mistakes_are_told_with_their_line() {
         let why = |text: &str| parse_toml("t.toml", text).unwrap_err().to_string();
         let unknown = why("about = \"x\"\n[expect]\noutcom = \"done\"\n");

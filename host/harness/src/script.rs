@@ -2,6 +2,7 @@
 
 mod far_side;
 mod programs;
+mod talk;
 mod talks;
 mod web;
 

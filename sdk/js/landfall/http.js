@@ -75,8 +75,8 @@ export const post = (url, options) => request("POST", url, options);
 /**
  * Sends a request and waits until the answer begins. Any status is an answer. `body` is a Uint8Array or text, or a
  * buffer of the host, whose bytes then never enter the plugin's memory; `json` is anything that can be written as JSON.
- * `timeoutMs` is how long to wait for the connection, and then for the answer to begin; the host's limit for the whole
- * call holds as well.
+ * `timeoutMs` is how long to wait until the answer begins, the connection included; the host's limit for the whole call
+ * holds as well.
  */
 export function request(method, url, { headers = {}, body, json, timeoutMs } = {}) {
   const all = new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), String(value)]));
@@ -224,7 +224,8 @@ function split(url) {
 function requestOptions(timeoutMs) {
   if (timeoutMs === undefined) return undefined;
   const options = new RequestOptions();
-  const nanoseconds = BigInt(Math.round(timeoutMs)) * 1_000_000n;
+  // The host adds the two up.
+  const nanoseconds = (BigInt(Math.round(timeoutMs)) * 1_000_000n) / 2n;
   for (const set of ["setConnectTimeout", "setFirstByteTimeout"]) {
     try {
       options[set](nanoseconds);

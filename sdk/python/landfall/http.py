@@ -87,8 +87,8 @@ def request(method, url, *, headers=None, body=None, json=None, timeout_ms=None)
     """Sends a request and waits until the answer begins. Any status is an answer.
 
     `body` is bytes or text, or a buffer of the host, whose bytes then never enter the plugin's memory; `json` is
-    anything that can be written as JSON. `timeout_ms` is how long to wait for the connection, and then for the answer
-    to begin; the host's limit for the whole call holds as well.
+    anything that can be written as JSON. `timeout_ms` is how long to wait until the answer begins, the connection
+    included; the host's limit for the whole call holds as well.
     """
     headers = dict(headers or {})
     if json is not None:
@@ -226,9 +226,11 @@ def _options(timeout_ms):
     if timeout_ms is None:
         return None
     options = _wasi.RequestOptions()
+    # The host adds the two up.
+    half = int(timeout_ms) * 1_000_000 // 2
     for set_timeout in (options.set_connect_timeout, options.set_first_byte_timeout):
         try:
-            set_timeout(int(timeout_ms) * 1_000_000)
+            set_timeout(half)
         except _wasi.Err:
             # A host without such a timeout; its limit for the whole call holds in any case.
             pass

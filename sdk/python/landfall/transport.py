@@ -34,6 +34,8 @@ class Connection:
             # The most that one such call takes.
             _streamed(self._writer.blocking_write_and_flush, data[:4096])
             data = data[4096:]
+        # Those calls do not tell that the far side has closed.
+        _streamed(self._writer.check_write)
 
     def receive(self, count=_SLICE):
         """The bytes that are there, at least one and at most `count`; none at the end."""
@@ -51,15 +53,19 @@ class Connection:
             if not more:
                 return line
             line += more
-            if len(line) > longest:
+            if len(line) > longest and b"\n" not in line[: longest + 1]:
                 raise Failure.in_doubt("bad-answer", f"a line is longer than {longest} bytes")
         line, rest = line.split(b"\n", 1)
         self._rest = rest + self._rest
         return line
 
     def park(self):
-        """No message is half way: the host may keep the connection for a later call under the same tag."""
-        self._inner.park()
+        """No message is half way: the host may keep the connection for a later call under the same tag.
+
+        One with bytes that came and were not received is not kept.
+        """
+        if not self._rest:
+            self._inner.park()
 
 
 def _streamed(function, *arguments, at_end=None):

@@ -1,8 +1,8 @@
 //! Write Landfall plugins in Rust: runbooks, hypervisor adapters and recovery-point policies.
 //!
 //! A plugin is a WebAssembly component. It has no operating system below it: whatever it can reach is a module of
-//! this crate ([`http`], [`transport`], [`state`], [`session`], [`guests`], [`clock`], [`random`], [`config`], [`log`],
-//! [`buffers`]), and works only if the plugin's `plugin.toml` asks for it and the operator grants it. A component
+//! this crate ([`http`], [`transport`], [`state`], [`session`], [`signing`], [`guests`], [`clock`], [`random`],
+//! [`config`], [`log`], [`buffers`]), and works only if the plugin's `plugin.toml` asks for it and the operator grants it. A component
 //! imports what it uses and nothing else, so a plugin that never calls [`http`] cannot be given the network by mistake.
 //!
 //! # A runbook from nothing
@@ -108,6 +108,7 @@ mod plugin;
 mod policy;
 mod runbook;
 pub mod session;
+pub mod signing;
 pub mod state;
 pub mod transport;
 

@@ -3,8 +3,9 @@
 import logging
 import random
 
-from landfall import Effect, Failure, Runbook, absent, again, clock, config, http, log, session, skip, state
+from landfall import Effect, Failure, Runbook, absent, again, clock, config, guests, http, log, session, signing, skip
 from landfall import random as host_random
+from landfall import state, transport
 
 
 class Trouble(Runbook):
@@ -80,3 +81,59 @@ class Trouble(Runbook):
         except http.Error as error:
             return {"status": answer.status, "type": answer.headers.get("content-type"), "error": error.kind}
         return {"status": answer.status, "type": answer.headers.get("content-type")}
+
+    # What follows is tried by `landfall plugin test`, with the cases in `cases`.
+
+    def talk(self, call, context, resume):
+        began = clock.now_ms()
+        port = context.params.get("port")
+        line = transport.open("manager", port and int(port), context.params.get("tag", ""))
+        greeting = ""
+        if not line.warm:
+            greeting = line.receive_line().decode()
+            line.send("LOGIN\n")
+            if line.receive_line() != b"ok":
+                raise Failure.in_doubt("hung-up", "the manager did not say ok")
+        line.send(f"GET {call.key}\n")
+        answer = line.receive_line().decode()
+        line.park()
+        return {"warm": line.warm, "greeting": greeting, "answer": answer, "took": clock.now_ms() - began}
+
+    def binary(self, call, context, resume):
+        line = transport.open("manager")
+        line.send(b"\x00\xff" * 5_000)
+        answer = b""
+        while more := line.receive():
+            answer += more
+        return {"answer": answer.hex()}
+
+    def sign(self, call, context, resume):
+        return {
+            "signed": signing.hmac("key", "sha256", "what do ya want for nothing?").hex(),
+            "derived": signing.hmac("key", "sha1", "a", b"b").hex(),
+        }
+
+    def execute(self, call, context, resume):
+        exit = guests.exec(
+            context.params["item"], "target", "pg_ctl", "promote", environment={"PGDATA": "/data"}, input="yes"
+        )
+        return {
+            "code": exit.code,
+            "stdout": exit.stdout.decode(),
+            "stderr": exit.stderr.decode(),
+            "truncated": exit.truncated,
+        }
+
+    def keep(self, call, context, resume):
+        cursor = int(state.get_text("cursor", "0"))
+        state.set("cursor", str(cursor + 1))
+        state.delete("old")
+        return {"cursor": cursor}
+
+    def login(self, call, context, resume):
+        found = session.get_text("login", "none")
+        session.set("login", "token", ttl_ms=60_000)
+        return {"found": found}
+
+    def now(self, call, context, resume):
+        return {"now": clock.now_ms()}

@@ -8,7 +8,7 @@ use landfall_runtime::StageClock;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::World;
-use super::talks::{Deaf, Given};
+use super::talk::{Deaf, Given};
 
 /// It takes and gives at once, so it never wakes anybody: who finds nothing waits for the clock.
 pub(super) struct FarSide {

@@ -8,6 +8,9 @@ import { Effect, Failure, absent, config, done, failed, running, unknown } from 
 import { facts } from "landfall/adapter";
 import * as http from "landfall/http";
 
+/** A call has 30 seconds: whoever does not answer in this time is down, and there is time left to say so. */
+const PATIENCE_MS = 10_000;
+
 export default {
   getFeatures: () => ({
     source: true,
@@ -118,7 +121,7 @@ const post = (path, json) => exchange("POST", path, { json });
 function exchange(method, path, options) {
   const url = config.get("url");
   if (!url) throw Failure.definite("not-configured", "no `url` is configured: name the site's address");
-  const answer = http.request(method, `${url.replace(/\/+$/, "")}/${path}`, options);
+  const answer = http.request(method, `${url.replace(/\/+$/, "")}/${path}`, { ...options, timeoutMs: PATIENCE_MS });
   if (answer.status < 400) return answer.json();
   let told;
   try {

@@ -10,7 +10,12 @@ export default {
   run(call, context) {
     const url = config.get("url");
     if (!url) throw Failure.definite("not-configured", "no `url` is configured: name the address to tell");
-    const answer = http.post(url, { headers: { "idempotency-key": call.key }, json: message(call, context) });
+    const answer = http.post(url, {
+      headers: { "idempotency-key": call.key },
+      json: message(call, context),
+      // Less than the call has, so that it can still say that nobody answered.
+      timeoutMs: Math.max(call.remainingMs - 500, 1),
+    });
     log.info(`${url} answered ${answer.status}`);
     if (answer.status >= 500) {
       throw Failure.inDoubt("server-error", `it answered ${answer.status}`, { retryable: true });

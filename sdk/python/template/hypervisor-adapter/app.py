@@ -21,6 +21,9 @@ from landfall.adapter import (
     facts,
 )
 
+# A call has 30 seconds: whoever does not answer in this time is down, and there is time left to say so.
+PATIENCE_MS = 10_000
+
 
 class MyAdapter(Adapter):
     def get_features(self, origin, direction):
@@ -143,7 +146,7 @@ def exchange(method, path, **options):
     url = config.get("url")
     if url is None:
         raise Failure.definite("not-configured", "no `url` is configured: name the site's address")
-    answer = http.request(method, f"{url.rstrip('/')}/{path}", **options)
+    answer = http.request(method, f"{url.rstrip('/')}/{path}", timeout_ms=PATIENCE_MS, **options)
     if answer.status < 400:
         return answer.json()
     try:

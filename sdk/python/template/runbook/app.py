@@ -12,7 +12,11 @@ class Announce(Runbook):
         url = config.get("url")
         if url is None:
             raise Failure.definite("not-configured", "no `url` is configured: name the address to tell")
-        answer = http.post(url, headers={"idempotency-key": call.key}, json=message(call, context))
+        # Less than the call has, so that it can still say that nobody answered.
+        timeout_ms = max(call.remaining_ms - 500, 1)
+        answer = http.post(
+            url, headers={"idempotency-key": call.key}, json=message(call, context), timeout_ms=timeout_ms
+        )
         log.info(f"{url} answered {answer.status}")
         if answer.status >= 500:
             raise Failure.in_doubt("server-error", f"it answered {answer.status}", retryable=True)

@@ -6,6 +6,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// A call has 30 seconds: whoever does not answer in this time is down, and there is time left to say so.
+const PATIENCE_MS: u64 = 10_000;
+
 #[derive(Deserialize)]
 pub struct Page {
     pub machines: Vec<Machine>,
@@ -118,7 +121,7 @@ fn address(path: &str) -> Result<String, Failure> {
 }
 
 fn exchange<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
-    let answer = request.send()?;
+    let answer = request.timeout_ms(PATIENCE_MS).send()?;
     let status = answer.status();
     let body = answer.bytes()?;
     let unreadable = |error| Failure::in_doubt("bad-answer", format!("the site's answer cannot be read: {error}"));

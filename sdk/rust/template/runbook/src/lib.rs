@@ -25,6 +25,8 @@ impl Runbook for Announce {
             .header("idempotency-key", &call.key)
             .header("content-type", "application/json")
             .body(message(call, context).to_string())
+            // Less than the call has, so that it can still say that nobody answered.
+            .timeout_ms(call.remaining_ms.saturating_sub(500))
             .send()?;
         log::info!("{url} answered {}", answer.status());
         match answer.status() {

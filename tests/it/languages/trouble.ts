@@ -2,12 +2,20 @@
 
 import { Effect, Failure, absent, again, config, log, skip } from "landfall";
 import * as clock from "landfall/clock";
+import * as guests from "landfall/guests";
 import * as http from "landfall/http";
 import * as random from "landfall/random";
 import * as session from "landfall/session";
+import * as signing from "landfall/signing";
 import * as state from "landfall/state";
+import * as transport from "landfall/transport";
 
-const things = {
+type Outputs = Record<string, unknown>;
+
+const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+const things: Record<string, (call: any, context: any, resume?: Uint8Array) => unknown> = {
   speak(call, context) {
     console.log("printed by", "javascript");
     console.warn("logged by javascript");
@@ -70,6 +78,58 @@ const things = {
     }
     return told;
   },
+
+  // What follows is tried by `landfall plugin test`, with the cases in `cases`.
+
+  talk(call, context): Outputs {
+    const began = clock.nowMs();
+    const { port, tag } = context.params;
+    const line = transport.open("manager", { port: port && Number(port), tag });
+    let greeting = "";
+    if (!line.warm) {
+      greeting = line.receiveLine();
+      line.send("LOGIN\n");
+      if (line.receiveLine() !== "ok") throw Failure.inDoubt("hung-up", "the manager did not say ok");
+    }
+    line.send(`GET ${call.key}\n`);
+    const answer = line.receiveLine();
+    line.park();
+    return { warm: line.warm, greeting, answer, took: clock.nowMs() - began };
+  },
+
+  binary(): Outputs {
+    const line = transport.open("manager");
+    line.send(Uint8Array.from({ length: 10_000 }, (_, at) => (at % 2 === 0 ? 0 : 0xff)));
+    let answer = "";
+    for (let more = line.receive(); more.length > 0; more = line.receive()) answer += hex(more);
+    return { answer };
+  },
+
+  sign: (): Outputs => ({
+    signed: hex(signing.hmac("key", "sha256", "what do ya want for nothing?")),
+    derived: hex(signing.hmac("key", "sha1", "a", new TextEncoder().encode("b"))),
+  }),
+
+  execute(call, context): Outputs {
+    const options = { environment: { PGDATA: "/data" }, input: "yes" };
+    const exit = guests.exec(context.params.item, "target", "pg_ctl", ["promote"], options);
+    return { code: exit.code, stdout: text(exit.stdout), stderr: text(exit.stderr), truncated: exit.truncated };
+  },
+
+  keep(): Outputs {
+    const cursor = Number(state.getText("cursor", "0"));
+    state.set("cursor", String(cursor + 1));
+    state.remove("old");
+    return { cursor };
+  },
+
+  login(): Outputs {
+    const found = session.getText("login", "none");
+    session.set("login", "token", 60_000);
+    return { found };
+  },
+
+  now: (): Outputs => ({ now: clock.nowMs() }),
 };
 
 export default {
