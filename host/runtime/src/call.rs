@@ -39,6 +39,10 @@ const LONGEST: Duration = Duration::from_hours(24);
 /// wasmtime's words when `limits.pass-bytes` is passed; it has no public type for this, so a test holds them.
 const TOO_MUCH: &str = "fuel allocated for hostcalls has been exhausted";
 
+/// The failure in which the SDKs of interpreted languages hand on what a plugin did not catch. Where a compiled guest
+/// traps for want of memory, an interpreter throws.
+const UNCAUGHT: &str = "uncaught-exception";
+
 /// An export has other types than this contract. Found while a plugin describes itself, before any of its exports runs.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -190,7 +194,10 @@ where
     }
     match ended {
         Some(Ok(Ok(value))) => Ok(value),
-        Some(Ok(Err(failure))) => Err(Fault::Failure(failure)),
+        Some(Ok(Err(failure))) => Err(match record.refused() {
+            Some(refused) if failure.code == UNCAUGHT => too_large(refused, &limits),
+            Some(_) | None => Fault::Failure(failure),
+        }),
         Some(Err(error)) => Err(classify(&error, &meter, &record, &limits)),
         None => Err(Fault::WallLimit {
             limit: limits.wall,
@@ -290,14 +297,8 @@ fn classify(error: &wasmtime::Error, meter: &CpuMeter, record: &Record, limits: 
             backtrace: backtrace(error),
         };
     }
-    match record.refused() {
-        Some(Refused::Memory) => return Fault::MemoryLimit { limit: limits.memory },
-        Some(Refused::Tables) => {
-            return Fault::TableLimit {
-                limit: limits.table_elements,
-            };
-        }
-        None => {}
+    if let Some(refused) = record.refused() {
+        return too_large(refused, limits);
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return Fault::Busy(format!("{error:#}"));
@@ -322,6 +323,15 @@ fn classify(error: &wasmtime::Error, meter: &CpuMeter, record: &Record, limits: 
         };
     }
     Fault::Host(format!("{error:#}"))
+}
+
+fn too_large(refused: Refused, limits: &Limits) -> Fault {
+    match refused {
+        Refused::Memory => Fault::MemoryLimit { limit: limits.memory },
+        Refused::Tables => Fault::TableLimit {
+            limit: limits.table_elements,
+        },
+    }
 }
 
 /// Names of the functions, innermost first.

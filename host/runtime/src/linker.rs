@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 
 use crate::bindings::landfall::plugin::{
     buffers, clock, config, guests, log, random, session, signing, state, transport, types,
@@ -41,6 +42,9 @@ fn build(engine: &Engine, interfaces: &BTreeSet<Interface>) -> wasmtime::Result<
     let mut linker = Linker::new(engine);
     let l = &mut linker;
     wasmtime_wasi::p2::add_to_linker_async(l)?;
+    l.allow_shadowing(true);
+    monotonic_clock::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?;
+    l.allow_shadowing(false);
     types::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?;
     log::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?;
     config::add_to_linker::<_, HasSelf<GuestState>>(l, |state| state)?;

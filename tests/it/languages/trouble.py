@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 
 from landfall import Effect, Failure, Runbook, absent, again, clock, config, guests, http, log, session, signing, skip
 from landfall import random as host_random
@@ -134,6 +135,16 @@ class Trouble(Runbook):
         found = session.get_text("login", "none")
         session.set("login", "token", ttl_ms=60_000)
         return {"found": found}
+
+    def hog(self, call, context, resume):
+        kept = []
+        while True:
+            kept.append(bytearray(1 << 20))
+
+    def nap(self, call, context, resume):
+        began = time.time()
+        time.sleep(float(context.params["seconds"]))
+        return {"slept": round(time.time() - began)}
 
     def now(self, call, context, resume):
         return {"now": clock.now_ms()}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use landfall_sdk::guests::{Program, Side};
 use landfall_sdk::signing::{Hash, hmac};
 use landfall_sdk::transport::Connection;
-use landfall_sdk::{Call, Context, Effect, Failure, Outcome, Plugin, Runbook, clock, export_runbook, pair, session, state};
+use landfall_sdk::{Call, Context, Effect, Failure, Outcome, Plugin, Runbook, clock, export_runbook, log, pair, session, state};
 
 struct Trouble;
 
@@ -35,6 +35,13 @@ impl Runbook for Trouble {
                 let found = session::get_text("login").unwrap_or_else(|| "none".to_owned());
                 session::set("login", "token", Some(Duration::from_secs(60)))?;
                 vec![("found", found)]
+            }
+            "hog" => {
+                let mut kept = Vec::new();
+                loop {
+                    kept.push(vec![1_u8; 1 << 20]);
+                    log::trace!("{}", kept.len());
+                }
             }
             "now" => vec![("now", clock::now_ms().to_string())],
             other => return Err(Failure::definite("unknown", format!("there is no `{other}`"))),

@@ -129,6 +129,17 @@ const things: Record<string, (call: any, context: any, resume?: Uint8Array) => u
     return { found };
   },
 
+  hog(): Outputs {
+    const kept: Uint8Array[] = [];
+    for (;;) kept.push(new Uint8Array(1 << 20).fill(1));
+  },
+
+  async nap(call, context): Promise<Outputs> {
+    const began = Date.now();
+    await new Promise((done) => setTimeout(done, Number(context.params.seconds) * 1_000));
+    return { slept: Math.round((Date.now() - began) / 1_000) };
+  },
+
   now: (): Outputs => ({ now: clock.nowMs() }),
 };
 

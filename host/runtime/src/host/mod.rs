@@ -11,5 +11,6 @@ pub(crate) mod random;
 pub(crate) mod session;
 pub(crate) mod signing;
 pub(crate) mod state;
+pub(crate) mod timers;
 pub(crate) mod transport;
 pub(crate) mod wasi;
