@@ -86,5 +86,21 @@ mod tests {
             (word("db", Side::Target), word("web", Side::Source)),
             ("no-machine", "not-in-call")
         );
+        // The names of machines and sites are no items, and nothing is a pattern.
+        let long = "db".repeat(1 << 20);
+        for forged in [
+            "",
+            "m1",
+            "north",
+            "*",
+            "DB",
+            "db ",
+            "db\0",
+            "../db",
+            "d\u{200b}b",
+            long.as_str(),
+        ] {
+            assert_eq!(word(forged, Side::Source), "not-in-call", "{:.20}", forged);
+        }
     }
 }

@@ -174,6 +174,33 @@ pub fn large_answer(authority: &str) -> Fixture {
         .named("large-answer", "1.0.0")
 }
 
+/// Reads from the endpoint `far` for as long as there is something, and has no use for it.
+pub fn endless_reader() -> Fixture {
+    const TRANSPORT: &str = "landfall:plugin/transport";
+    let mut fixture = runs("")
+        .requests(r#"transport = ["far"]"#)
+        .import("open", TRANSPORT, "open")
+        .import("reader", TRANSPORT, "[method]connection.reader")
+        .import("read", "wasi:io/streams@0.2.12", "[method]input-stream.blocking-read");
+    let (far, tag) = (fixture.text("far"), fixture.text("t"));
+    // What was read is forgotten, so that its own memory stays as it is.
+    let body = format!(
+        "(local $reader i32) (local $top i32)
+         (call $open {far} (i32.const 0) (i32.const 0) {tag} (i32.const 512))
+         (if (i32.load8_u (i32.const 512)) (then unreachable))
+         (call $reader (i32.load (i32.const 516)) (i32.const 512))
+         (if (i32.load8_u (i32.const 512)) (then unreachable))
+         (local.set $reader (i32.load (i32.const 516)))
+         (local.set $top (global.get $top))
+         (loop $more
+            (global.set $top (local.get $top))
+            (call $read (local.get $reader) (i64.const 65536) (i32.const 512))
+            (br_if $more (i32.eqz (i32.load8_u (i32.const 512)))))
+         i32.const 2048"
+    );
+    fixture.body("run", body).named("endless-reader", "1.0.0")
+}
+
 /// Tries all of WASI that reaches out of the sandbox: environment, arguments, files, name look-up, and a connection to
 /// this port of the machine itself. Each has a trap of its own; the answer is good if all of it was empty or refused.
 pub fn wasi_probe(port: u16) -> Fixture {

@@ -14,4 +14,4 @@ mod hostile;
 mod http;
 
 pub use fixture::{Fixture, RESULT};
-pub use hostile::{Hostile, hostile, large_answer, trap_after_effect, wasi_probe};
+pub use hostile::{Hostile, endless_reader, hostile, large_answer, trap_after_effect, wasi_probe};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_guests::{Hostile, hostile, large_answer, trap_after_effect, wasi_probe};
+use landfall_guests::{Hostile, endless_reader, hostile, large_answer, trap_after_effect, wasi_probe};
 use landfall_runtime::contract::adapter::Extent;
 use landfall_runtime::contract::runbook::{Context, Outcome};
 use landfall_runtime::contract::types::{Call, Direction};
@@ -227,6 +227,36 @@ async fn hostile_answer_is_cut_at_its_limit() {
         run(&hostile.with_limits(tight)).await.unwrap_err();
     }
     assert!(hostile.binding().plugin().strikes().is_empty());
+}
+
+#[tokio::test]
+async fn hostile_reading_of_a_stream_without_end_ends_at_a_limit() {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move { while stream.write_all(&[7; 65_536]).await.is_ok() {} });
+        }
+    });
+    let neighbour = runbook(&place, &harmless(), "", Limits::default()).await;
+    let grants = format!(r#"transport = {{ far = {{ tcp = "127.0.0.1:{port}" }} }}"#);
+    let reader = runbook(&place, &endless_reader(), &grants, Limits::default()).await;
+    let (slow, busy) = (Duration::from_millis(300), Duration::from_millis(100));
+    for (cpu, wall, code) in [
+        (Duration::from_secs(60), slow, "LF0433"),
+        (busy, Duration::from_secs(60), "LF0432"),
+    ] {
+        let reader = reader.with_limits(Limits { cpu, wall, ..limits() });
+        let beside = tokio::spawn(async move { run(&reader).await });
+        while !beside.is_finished() {
+            assert_eq!(run(&neighbour).await.unwrap(), Outcome::Done(vec![]));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let error = beside.await.unwrap().unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(!error.sent && error.definite(), "it only listened: {error}");
+    }
 }
 
 /// A plugin that imports one function of the interface.
