@@ -289,8 +289,19 @@ fn cases_that_cannot_be_read_are_refused_with_their_line() {
     for words in ["LF0486", "case.toml", "line 4", "outcom", "outcome"] {
         assert!(ended.err.contains(words), "{words} is not in {ended}");
     }
-    let ended = landfall(directory.path(), &["plugin", "test", path(&plugins().join("wait"))]).code(5);
-    assert!(ended.err.contains("LF0487"), "{ended}");
+    let wait = plugins().join("wait");
+    let refused = |arguments: &[&str], words: &[&str]| {
+        let ended = landfall(directory.path(), &[&["plugin"], arguments].concat()).code(5);
+        assert!(words.iter().all(|word| ended.err.contains(word)), "{ended}");
+    };
+    refused(&["test", path(&wait)], &["LF0487"]);
+    refused(&["check", path(&wait), "--cases", "nowhere"], &["LF0487", "nowhere"]);
+    let cases = sources().join("runbooks/wait/tests");
+    let filter = ["test", path(&wait), "--cases", path(&cases), "--filter", "nobody"];
+    refused(&filter, &["LF0487", "with `nobody` in their name"]);
+    for command in ["test", "check", "dev"] {
+        refused(&[command], &["LF0480", "no plugin.toml", "landfall plugin new"]);
+    }
 }
 
 #[test]

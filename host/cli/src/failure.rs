@@ -80,11 +80,19 @@ pub(crate) enum Failure {
     /// A test case of a plugin.
     #[error(transparent)]
     Case(#[from] landfall_harness::CaseError),
+    /// The command is meant for a plugin's directory.
+    #[error("{} has no plugin.toml; name a plugin's directory, or begin one with `landfall plugin new`", .directory.display())]
+    NoPlugin {
+        /// As given.
+        directory: PathBuf,
+    },
     /// There is nothing to test with.
-    #[error("there are no test cases in {}", .directory.display())]
+    #[error("there are no test cases in {}{}", .directory.display(), .filter.as_ref().map(|text| format!(" with `{text}` in their name")).unwrap_or_default())]
     NoCases {
         /// Where they would be.
         directory: PathBuf,
+        /// What their names must hold.
+        filter: Option<String>,
     },
     /// A plugin cannot be loaded for a test.
     #[error(transparent)]
@@ -139,6 +147,7 @@ impl Failure {
             Self::Evidence { .. } => Some(codes::EVIDENCE),
             Self::Store(error) => Some(error.code()),
             Self::Case(error) => Some(error.code()),
+            Self::NoPlugin { .. } => Some(codes::PLUGIN_PROJECT),
             Self::NoCases { .. } => Some(codes::NO_CASES),
             Self::Scratch(_) => Some(codes::SCRATCH_SITE),
             Self::NotServed { .. } => Some(codes::NOT_SERVED),
@@ -165,6 +174,7 @@ impl Failure {
             Self::Build(_)
             | Self::New(_)
             | Self::Case(_)
+            | Self::NoPlugin { .. }
             | Self::NoCases { .. }
             | Self::Harness(_)
             | Self::Scratch(_)

@@ -100,7 +100,7 @@ mod tests {
             "d\u{200b}b",
             long.as_str(),
         ] {
-            assert_eq!(word(forged, Side::Source), "not-in-call", "{:.20}", forged);
+            assert_eq!(word(forged, Side::Source), "not-in-call", "{forged:.20}");
         }
     }
 }

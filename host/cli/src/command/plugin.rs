@@ -26,10 +26,10 @@ pub(super) enum Command {
         /// The plugin's name
         name: String,
         /// What it is
-        #[arg(long)]
+        #[arg(long, value_name = "runbook|hypervisor-adapter|recovery-point-policy")]
         kind: NewKind,
         /// What it is written in
-        #[arg(long, default_value = "rust")]
+        #[arg(long, value_name = "rust|python|js", default_value = "rust")]
         lang: plugin::Language,
         /// Where it goes [default: a directory of its name]
         directory: Option<PathBuf>,

@@ -35,7 +35,7 @@ pub(crate) enum Language {
     Rust,
     /// Built with componentize-py
     Python,
-    /// JavaScript; rename the entry to `.ts` for TypeScript. Built with componentize-js
+    /// JavaScript, or TypeScript if its entry ends in `.ts`. Built with componentize-js
     Js,
 }
 
@@ -269,7 +269,10 @@ impl std::fmt::Display for Created {
         for file in &self.files {
             writeln!(out, "{}", self.directory.join(file).display())?;
         }
-        writeln!(out, "build it with `landfall plugin build {directory}`")
+        writeln!(
+            out,
+            "try it with `landfall plugin test {directory}`, build it with `landfall plugin build {directory}`"
+        )
     }
 }
 

@@ -34,8 +34,12 @@ pub(in crate::command) struct Check {
 
 impl Check {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let source = self.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+        let source = test::source(self.directory.as_deref())?;
         let directory = self.cases.clone().unwrap_or_else(|| source.join("tests"));
+        if self.cases.is_some() && !directory.exists() {
+            let filter = None;
+            return Err(Failure::NoCases { directory, filter });
+        }
         let mut cases = Vec::new();
         for file in find(&directory)? {
             cases.push((test::stem(&file), read(&file)?));

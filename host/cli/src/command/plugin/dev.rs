@@ -46,7 +46,7 @@ pub(in crate::command) struct Dev {
 impl Dev {
     /// Dropped, as by ctrl-c: the round that runs is left where it is; what is installed is whole.
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let source = self.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+        let source = test::source(self.directory.as_deref())?;
         let home = test::home()?;
         if self.once {
             return self.round(&source, &home, context).await;

@@ -42,7 +42,7 @@ impl Test {
             context.out.one(&schema, || format!("{schema:#}\n"))?;
             return Ok(Exit::Ok);
         }
-        let source = self.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+        let source = source(self.directory.as_deref())?;
         let cases = self.cases(&source)?;
         let home = home()?;
         let plugin = home.load(&built(&source, self.no_build)?).await?;
@@ -73,7 +73,8 @@ impl Test {
             }
         }
         if named.is_empty() {
-            return Err(Failure::NoCases { directory });
+            let filter = self.filter.clone();
+            return Err(Failure::NoCases { directory, filter });
         }
         Ok(named)
     }
@@ -135,10 +136,22 @@ pub(super) fn home() -> Result<Home, Failure> {
     Ok(Home::open(&crate::connection::cache_directory().join("harness"))?)
 }
 
-/// The directory that the host can load: what is source is built first.
+/// The directory of a plugin that a command is about.
+pub(super) fn source(directory: Option<&Path>) -> Result<PathBuf, Failure> {
+    let directory = directory.unwrap_or(Path::new(".")).to_owned();
+    if directory.join("plugin.toml").exists() {
+        return Ok(directory);
+    }
+    Err(Failure::NoPlugin { directory })
+}
+
+/// The directory that the host can load: what is source is built first, or was before.
 pub(super) fn built(source: &Path, no_build: bool) -> Result<PathBuf, Failure> {
-    if no_build || !plugin::is_source(source) {
+    if !plugin::is_source(source) {
         return Ok(source.to_owned());
+    }
+    if no_build {
+        return Ok(plugin::place_of(source).unwrap_or_else(|| source.to_owned()));
     }
     build(source)
 }
