@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::harness::cli::{Ended, start};
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::eventually;
-use crate::harness::process::{path, plugins};
+use crate::harness::process::{binary, path, plugins};
 use crate::harness::world::{World, copy_plugin};
 
 /// The plugins that ship, with the directories of their sources.
@@ -69,6 +70,30 @@ fn every_shipped_runbook_and_policy_conforms() {
         assert_eq!(report["failed"], 0, "{report}");
         assert!(report["passed"].as_u64().unwrap() >= 10, "{report}");
     }
+}
+
+/// The test in the documentation, on the project that it is about.
+#[test]
+fn a_test_in_the_authors_language_hands_a_case_over() {
+    let manual = fs::read_to_string(sources().join("../docs/plugins.md")).unwrap();
+    let (_, block) = manual.split_once("```python\ndef played").unwrap();
+    let (code, _) = block.split_once("```").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let webhook = plugins().join("webhook");
+    copy_plugin(&webhook, directory.path());
+    // The shipped plugin takes its address from the action.
+    let code = code.replace("config={", "params={");
+    let script = format!("import json, subprocess\ndef played{code}\ntest_a_refusal_is_definite()\nprint('passed')\n");
+    let bin = binary();
+    let search = format!("{}:{}", path(bin.parent().unwrap()), std::env::var("PATH").unwrap());
+    let ended = Command::new("python3")
+        .args(["-c", &script])
+        .current_dir(directory.path())
+        .env("PATH", search)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "passed\n", "{said}");
 }
 
 /// The lab adapter's suite; `scratch` are further lines of its manifest's table.

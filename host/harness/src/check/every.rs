@@ -122,7 +122,8 @@ async fn denials(candidate: &Candidate<'_>) -> Said {
     for denied in &requested {
         // The interface with none of its values, which refuses at the call; what has no values is not linked at all,
         // and the host refuses to bind the plugin.
-        let keeps = |interface: &&Interface| *interface != denied || **interface == Interface::Http;
+        let has_values = |interface| matches!(interface, Interface::Http | Interface::Signing | Interface::Transport);
+        let keeps = |interface: &&Interface| *interface != denied || has_values(**interface);
         let others: Vec<&Interface> = requested.iter().filter(keeps).collect();
         let grants = json!({ "interfaces": others, "http": [] });
         let mut ends = BTreeSet::new();

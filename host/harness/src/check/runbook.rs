@@ -119,6 +119,10 @@ async fn effect_pure(candidate: &Candidate<'_>) -> Said {
                 wrong.push(format!("{name}: it asked {} {}", request.method, request.url));
                 break;
             }
+            if let Some(said) = scene.world.take_said().0.first() {
+                wrong.push(format!("{name}: it opened {said}"));
+                break;
+            }
             match &first {
                 None => first = Some(said),
                 Some(first) if *first == said => {}
