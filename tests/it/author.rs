@@ -1,6 +1,7 @@
 //! What a plugin's author uses: test cases in the real runtime, without a daemon.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -126,6 +127,44 @@ fn check_lab(directory: &Path, more: &str) -> Ended {
             "json",
         ],
     )
+}
+
+#[test]
+fn c07_a_scratch_site_may_want_a_login() {
+    let directory = tempfile::tempdir().unwrap();
+    let password = directory.path().join("password");
+    fs::write(&password, "open sesame").unwrap();
+    fs::set_permissions(&password, Permissions::from_mode(0o600)).unwrap();
+    let scratch = |secrets: &str| {
+        let manifest = fs::read_to_string(plugins().join("lab/plugin.toml")).unwrap();
+        let (_, table) = manifest.split_once("[scratch]").unwrap();
+        let table = table.replace("[[scratch.", "[[").replace("[scratch.", "[");
+        let table = table.replace("host = \"{host}\"", "auth = \"basic:login\", host = \"{host}\"");
+        fs::write(directory.path().join("login.toml"), format!("{secrets}\n{table}")).unwrap();
+        let (plugin, cases) = (plugins().join("lab"), sources().join("adapters/lab/tests"));
+        let arguments = [
+            "plugin",
+            "check",
+            path(&plugin),
+            "--cases",
+            path(&cases),
+            "--scratch",
+            "login.toml",
+        ];
+        landfall(directory.path(), &arguments)
+    };
+    let ended = scratch("").code(3);
+    assert!(
+        ended.out.contains("FAILED   machines") && ended.out.contains("the secret `login` cannot be used"),
+        "{ended}"
+    );
+    let login = format!("secrets = {{ login = {{ user = \"root\", file = {password:?} }} }}");
+    scratch(&login).code(0);
+    let ended = scratch("secrets = { login = { value = \"open sesame\" } }").code(5);
+    assert!(
+        ended.err.contains("LF0488") && ended.err.contains("unknown field `value`"),
+        "{ended}"
+    );
 }
 
 fn verdict<'r>(report: &'r Value, name: &str) -> &'r Value {

@@ -171,7 +171,7 @@ fn manifest(name: &str, language: &str) -> String {
     format!(
         "[plugin]\nname = \"{name}\"\nversion = \"0.1.0\"\nkind = \"runbook\"\ncomponent = \"{name}.wasm\"\n\
          summary = \"In {language}\"\n[requests]\ninterfaces = {INTERFACES}\nhmac = [\"*\"]\ntransport = [\"manager\"]\n\
-         http = [{{ scheme = \"http\", host = \"*\", port = \"*\" }}]\n"
+         http = [{{ scheme = \"*\", host = \"*\", port = \"*\", secrets = [\"*\"] }}]\n"
     )
 }
 

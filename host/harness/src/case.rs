@@ -55,7 +55,7 @@ pub struct Case {
     pub state: BTreeMap<String, Data>,
     /// What it put into its session, and is not forgotten yet.
     pub session: BTreeMap<String, Data>,
-    /// Values of the secrets that it signs with, by name: invented ones.
+    /// Values of its secrets, by name: invented ones.
     pub secrets: Pairs,
     /// Limits of a call, as in the daemon's configuration.
     #[schemars(with = "Option<Value>")]

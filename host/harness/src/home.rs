@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use landfall_runtime::{
-    Adapter, BindError, Binding, Grants, Interface, LoadError, Plugin, Runtime, RuntimeError, RuntimeOptions, Stage,
+    Adapter, BindError, Binding, Grants, Interface, LoadError, Plugin, Runtime, RuntimeError, RuntimeOptions, Secrets,
+    Stage,
 };
 use serde_json::{Value, json};
 use url::Url;
@@ -66,6 +67,11 @@ impl Home {
     /// As after a restart of the host: nothing is left but what is on disk.
     pub(crate) fn restarted(&self) -> Result<Self, HomeError> {
         Self::open(&self.state)
+    }
+
+    /// Where secrets are, from the next request on.
+    pub(crate) fn set_secrets(&self, secrets: Secrets) {
+        self.runtime.set_secrets(secrets);
     }
 
     /// The version that another home loaded.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use landfall_runtime::Secrets;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -46,6 +47,9 @@ pub struct Scratch {
     /// How long one operation may take.
     #[serde(default = "operation_ms")]
     pub patience_ms: u64,
+    /// Where the secrets are that the grants name, as in the daemon's configuration.
+    #[serde(default)]
+    secrets: Value,
     /// The site in the source role.
     pub source: Option<Role>,
     /// The site in the target role.
@@ -118,7 +122,23 @@ pub(crate) struct Site {
 
 /// From the manifest's or the operator's table.
 pub fn scratch(value: &Value) -> Result<Scratch, ScratchError> {
-    serde_json::from_value(value.clone()).map_err(|error| ScratchError::Invalid(error.to_string()))
+    let scratch: Scratch =
+        serde_json::from_value(value.clone()).map_err(|error| ScratchError::Invalid(error.to_string()))?;
+    scratch.secrets().map(|_| scratch)
+}
+
+impl Scratch {
+    /// Places of secrets, none of their values.
+    pub(crate) fn secrets(&self) -> Result<Secrets, ScratchError> {
+        let invalid = |why: String| ScratchError::Invalid(format!("secrets: {why}"));
+        if self.secrets.is_null() {
+            return Ok(Secrets::default());
+        }
+        let secrets: Secrets =
+            serde_json::from_value(self.secrets.clone()).map_err(|error| invalid(error.to_string()))?;
+        secrets.check().map_err(invalid)?;
+        Ok(secrets)
+    }
 }
 
 impl Site {
@@ -226,6 +246,7 @@ fn filled(scratch: &Scratch, words: &BTreeMap<&str, String>) -> Scratch {
         machine: scratch.machine.as_ref().map(text),
         isolated_network: scratch.isolated_network.as_ref().map(text),
         patience_ms: scratch.patience_ms,
+        secrets: filled_value(&scratch.secrets, words),
         source: scratch.source.as_ref().map(role),
         target: scratch.target.as_ref().map(role),
     }
@@ -319,7 +340,7 @@ mod tests {
     #[test]
     fn words_are_replaced_everywhere_and_a_port_is_a_number() {
         let table = json!({
-            "command": ["site", "{port}"], "machine": "db",
+            "command": ["site", "{port}"], "machine": "db", "secrets": { "login": { "file": "{url}/password" } },
             "target": { "config": { "url": "{url}/b" }, "grants": { "http": [{ "host": "{host}", "port": "{port}" }] } },
         });
         let words = BTreeMap::from([
@@ -332,6 +353,9 @@ mod tests {
         assert_eq!(target.config["url"], "http://h:7/b");
         assert_eq!(target.grants, json!({ "http": [{ "host": "h", "port": 7 }] }));
         assert_eq!(filled.command, ["site", "7"]);
+        assert_eq!(filled.secrets["login"]["file"], "http://h:7/password");
+        let plain = scratch(&json!({ "secrets": { "login": { "value": "hunter2" } } }));
+        assert!(plain.unwrap_err().to_string().contains("unknown field `value`"));
         assert!(
             scratch(&json!({ "comand": [] }))
                 .unwrap_err()

@@ -114,6 +114,10 @@ class Trouble(Runbook):
             "derived": signing.hmac("key", "sha1", "a", b"b").hex(),
         }
 
+    def whisper(self, call, context, resume):
+        answer = http.post(config.get("url"), headers={"authorization": "Bearer {{secret:key}}"}, body="psst")
+        return {"answer": answer.text()}
+
     def execute(self, call, context, resume):
         exit = guests.exec(
             context.params["item"], "target", "pg_ctl", "promote", environment={"PGDATA": "/data"}, input="yes"

@@ -5,9 +5,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::time::Duration;
 
 use landfall_sdk::guests::{Program, Side};
+use landfall_sdk::http::Request;
 use landfall_sdk::signing::{Hash, hmac};
 use landfall_sdk::transport::Connection;
-use landfall_sdk::{Call, Context, Effect, Failure, Outcome, Plugin, Runbook, clock, export_runbook, log, pair, session, state};
+use landfall_sdk::{Call, Context, Effect, Failure, Outcome, Plugin, Runbook, clock, config, export_runbook, log, pair, session, state};
 
 struct Trouble;
 
@@ -29,6 +30,11 @@ impl Runbook for Trouble {
                 ("signed", hex(&hmac("key", Hash::Sha256, &["what do ya want for nothing?"])?)),
                 ("derived", hex(&hmac("key", Hash::Sha1, &["a", "b"])?)),
             ],
+            "whisper" => {
+                let request = Request::post(&config::get("url").unwrap_or_default())?;
+                let answer = request.header("authorization", "Bearer {{secret:key}}").body("psst").send()?;
+                vec![("answer", String::from_utf8_lossy(&answer.bytes()?).into_owned())]
+            }
             "execute" => execute(param(context, "item"))?,
             "keep" => keep()?,
             "login" => {

@@ -110,6 +110,11 @@ const things: Record<string, (call: any, context: any, resume?: Uint8Array) => u
     derived: hex(signing.hmac("key", "sha1", "a", new TextEncoder().encode("b"))),
   }),
 
+  whisper(): Outputs {
+    const headers = { authorization: "Bearer {{secret:key}}" };
+    return { answer: http.post(config.get("url"), { headers, body: "psst" }).text() };
+  },
+
   execute(call, context): Outputs {
     const options = { environment: { PGDATA: "/data" }, input: "yes" };
     const exit = guests.exec(context.params.item, "target", "pg_ctl", ["promote"], options);

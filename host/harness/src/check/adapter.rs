@@ -72,7 +72,7 @@ pub(super) async fn check(
         })
         .await;
     let Some(site) = started else { return };
-    let run = Run::new(candidate, &site.scratch, installation, traffic).await;
+    let run = Run::new(candidate, &site.scratch, directory, installation, traffic).await;
     let mut run = match run {
         Ok(run) => run,
         Err(why) => {
@@ -143,10 +143,15 @@ impl<'c> Run<'c> {
     async fn new(
         candidate: &'c super::Candidate<'c>,
         scratch: &Scratch,
+        directory: &Path,
         installation: &str,
         traffic: &Traffic,
     ) -> Result<Run<'c>, String> {
         let restarted = candidate.home.restarted().map_err(|error| error.to_string())?;
+        let mut secrets = scratch.secrets().map_err(|error| error.to_string())?;
+        secrets.rebase(directory);
+        candidate.home.set_secrets(secrets.clone());
+        restarted.set_secrets(secrets);
         let plugin = restarted
             .load_digest(candidate.plugin.digest())
             .await

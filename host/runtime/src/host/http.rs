@@ -34,7 +34,7 @@ use crate::state::{Record, Subject};
 
 use client::CONNECT_TIMEOUT;
 pub(crate) use client::{Clients, try_client};
-use dress::{Asked, Credentials, Values};
+use dress::{Asked, Credentials};
 pub(crate) use tokens::TokenStore;
 
 /// Requests of one call that are under way at once, so that their bodies stay within eight times the limit (128 MiB);
@@ -178,7 +178,8 @@ impl Outgoing {
             if !matches!(answer, Err(Error::ConnectionRefused)) {
                 record.request_leaves();
             }
-            let response = undress::undress(&credentials, credentials.needles(&Values::default()), answer?).await?;
+            let needles = credentials.needles(&credentials.staged(stage));
+            let response = undress::undress(&credentials, needles, answer?).await?;
             let response = response.map(|body| stream(body, largest_body, record));
             return Ok((response, Box::new(async { Ok(()) })));
         }

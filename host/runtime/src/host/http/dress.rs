@@ -20,6 +20,7 @@ use crate::placeholder::{self, Encoding, Placeholder};
 use crate::runtime::Shared;
 use crate::scrub::Needles;
 use crate::secret::Secret;
+use crate::stage::Stage;
 use crate::state::Subject;
 
 /// The largest body in which placeholders are filled in. A login is a few hundred bytes; disks need none.
@@ -109,6 +110,12 @@ impl Credentials {
         });
         let read = read.await.map_err(|_| unusable("", "it could not be read"))?;
         read.map(Values)
+    }
+
+    /// Those that a test gives a value, to find them in scripted answers: a script sees placeholders as they were written.
+    pub(super) fn staged(&self, stage: &Stage) -> Values {
+        let value = |name: &str| Some((name.to_owned(), (None, stage.secret(name)?.ok()?)));
+        Values(self.grant.named_secrets().filter_map(|(name, _)| value(name)).collect())
     }
 
     /// Fills in what the request may hold.
