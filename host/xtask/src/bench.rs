@@ -24,6 +24,8 @@ pub(crate) enum What {
     Plan,
     /// Plugin calls beside other ways to run code, and hostile plugins beside others
     Plugins,
+    /// Durable steps of the executor and the store alone
+    Steps,
 }
 
 impl What {
@@ -31,6 +33,7 @@ impl What {
         match self {
             Self::Plan => &["plan"],
             Self::Plugins => &["calls", "isolation", "reload"],
+            Self::Steps => &["steps"],
         }
     }
 }

@@ -9,6 +9,7 @@ mod peers;
 mod plan;
 mod raw;
 mod reload;
+mod steps;
 mod world;
 
 use anyhow::{Result, bail};
@@ -25,7 +26,8 @@ async fn main() -> Result<()> {
             "calls" => calls::run().await?,
             "isolation" => isolation::run().await?,
             "reload" => reload::run().await?,
-            other => bail!("no benchmark `{other}`: there are plan, calls, isolation, reload"),
+            "steps" => steps::run().await?,
+            other => bail!("no benchmark `{other}`: there are plan, calls, isolation, reload, steps"),
         }
     }
     Ok(())
