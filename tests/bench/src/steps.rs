@@ -26,7 +26,7 @@ use landfall_store::{Batch, JobRow, Store};
 use crate::figures::{Times, micros, ratio};
 
 /// Steps of the wide job, and how many of them are under way at once.
-const MANY: usize = 30_000;
+const MANY: u32 = 30_000;
 const IN_FLIGHT: usize = 256;
 /// Steps of the long one.
 const CHAIN: usize = 1_500;
@@ -178,7 +178,7 @@ async fn many(place: &Path) -> Result<()> {
         default: IN_FLIGHT,
         ..Limits::default()
     };
-    let mut runner = Runner::new(place, &frozen(MANY, false))?;
+    let mut runner = Runner::new(place, &frozen(MANY as usize, false))?;
     runner.commit().await?;
     let began = Instant::now();
     let (mut commits, mut latency) = (0, Times::default());
@@ -204,7 +204,7 @@ async fn many(place: &Path) -> Result<()> {
     let took = began.elapsed().as_secs_f64();
     println!(
         "steps: {MANY} durable steps, {IN_FLIGHT} in flight: {:.0} steps/s ({commits} commits, {latency})",
-        MANY as f64 / took
+        f64::from(MANY) / took
     );
     Ok(())
 }
