@@ -24,6 +24,8 @@ pub(crate) enum What {
     Plan,
     /// Plugin calls beside other ways to run code, and hostile plugins beside others
     Plugins,
+    /// 10,000 lab machines in one plan, killed at half way: some minutes
+    Scale,
     /// Durable steps of the executor and the store alone
     Steps,
 }
@@ -33,6 +35,7 @@ impl What {
         match self {
             Self::Plan => &["plan"],
             Self::Plugins => &["calls", "isolation", "reload"],
+            Self::Scale => &["scale"],
             Self::Steps => &["steps"],
         }
     }

@@ -9,6 +9,7 @@ mod peers;
 mod plan;
 mod raw;
 mod reload;
+mod scale;
 mod steps;
 mod world;
 
@@ -26,8 +27,9 @@ async fn main() -> Result<()> {
             "calls" => calls::run().await?,
             "isolation" => isolation::run().await?,
             "reload" => reload::run().await?,
+            "scale" => scale::run().await?,
             "steps" => steps::run().await?,
-            other => bail!("no benchmark `{other}`: there are plan, calls, isolation, reload, steps"),
+            other => bail!("no benchmark `{other}`: there are plan, calls, isolation, reload, scale, steps"),
         }
     }
     Ok(())

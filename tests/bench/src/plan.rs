@@ -29,7 +29,7 @@ pub(crate) async fn run() -> Result<()> {
 }
 
 async fn fail_over(name: &str, latency: Option<(u64, u64)>) -> Result<()> {
-    let world = World::start(MACHINES, GROUPS).await?;
+    let world = World::start(MACHINES, GROUPS, LIMIT).await?;
     let begun = Instant::now();
     world.job("protect").await?;
     println!(
@@ -60,7 +60,7 @@ async fn fail_over(name: &str, latency: Option<(u64, u64)>) -> Result<()> {
     if latency.is_some() {
         let durations = world.durations(&job.id).await?;
         let data = world.stop();
-        let ideal = ideal(&data, &job.id, &durations)?;
+        let ideal = ideal(&data, &job.id, LIMIT, &durations)?;
         println!(
             "{name}: makespan {:.2} s / ideal {:.2} s = {:.3}",
             seconds(running),
@@ -75,16 +75,17 @@ async fn fail_over(name: &str, latency: Option<(u64, u64)>) -> Result<()> {
     clippy::cast_precision_loss,
     reason = "milliseconds of a benchmark are far below 2^52"
 )]
-fn seconds(millis: u64) -> f64 {
+pub(crate) fn seconds(millis: u64) -> f64 {
     millis as f64 / 1000.0
 }
 
-fn ideal(data: &std::path::Path, job: &str, durations: &HashMap<String, u64>) -> Result<u64> {
+/// The makespan of the same executor in virtual time, at no cost of its own.
+pub(crate) fn ideal(data: &std::path::Path, job: &str, limit: usize, durations: &HashMap<String, u64>) -> Result<u64> {
     let store = Store::open(data)?;
     let chain = store.reader().chain(job)?.context("the job is not in the journal")?;
     let frozen: Frozen = serde_json::from_str(&chain.frozen)?;
     let limits = Limits {
-        default: LIMIT,
+        default: limit,
         ..Limits::default()
     };
     let duration = |step: &Step| durations.get(&step.id).copied().unwrap_or(0);

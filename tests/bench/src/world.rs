@@ -28,6 +28,14 @@ pub(crate) struct Finished {
     pub(crate) ended_at: u64,
 }
 
+/// A job as the list has it.
+pub(crate) struct Status {
+    pub(crate) name: String,
+    pub(crate) ended: bool,
+    pub(crate) done: u64,
+    pub(crate) steps: u64,
+}
+
 pub(crate) struct Check {
     pub(crate) doubled: usize,
     pub(crate) both_active: usize,
@@ -35,7 +43,7 @@ pub(crate) struct Check {
 }
 
 impl World {
-    pub(crate) async fn start(machines: usize, groups: usize) -> Result<Self> {
+    pub(crate) async fn start(machines: usize, groups: usize, limit: usize) -> Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("landfall");
         let plugins = binary
             .parent()
@@ -53,7 +61,7 @@ impl World {
             &at("lab.log"),
         )?;
         let lab_url = wait_for(&at("lab.url")).await?;
-        std::fs::write(at("landfall.toml"), config(&lab_url, &plugins))?;
+        std::fs::write(at("landfall.toml"), config(&lab_url, &plugins, limit))?;
         let daemon = spawn(
             &binary,
             &["daemon", "run", "--config"],
@@ -82,8 +90,8 @@ impl World {
         Ok(world)
     }
 
-    /// Runs a job to its end.
-    pub(crate) async fn job(&self, operation: &str) -> Result<Finished> {
+    /// Starts a job and gives its id.
+    pub(crate) async fn launch(&self, operation: &str) -> Result<String> {
         let request = json!({ "operation": operation, "plan": "big", "confirm": "big" });
         let answer = self
             .http
@@ -93,25 +101,53 @@ impl World {
             .send()
             .await?;
         let job: Value = answer.json().await?;
-        let id = job
-            .get("id")
-            .and_then(Value::as_str)
-            .with_context(|| format!("no job: {job}"))?
-            .to_owned();
+        let id = job.get("id").and_then(Value::as_str);
+        Ok(id.with_context(|| format!("no job: {job}"))?.to_owned())
+    }
+
+    /// Runs a job to its end.
+    pub(crate) async fn job(&self, operation: &str) -> Result<Finished> {
+        let id = self.launch(operation).await?;
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            // The list is cheap: watching must not be what is measured.
-            let page = self.get("jobs?limit=1").await?;
-            let status = page
-                .pointer("/items/0/status")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            match status {
+            let status = self.status(&id).await?;
+            match status.name.as_str() {
                 "running" => {}
                 "succeeded" => break,
                 other => bail!("job {id} is {other}"),
             }
         }
+        self.finished(&id).await
+    }
+
+    /// What the list says of the newest job: that is cheap, and watching must not be what is measured.
+    pub(crate) async fn status(&self, id: &str) -> Result<Status> {
+        let page = self.get("jobs?limit=1").await?;
+        let job = page.pointer("/items/0").context("no job")?;
+        let name = job.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
+        anyhow::ensure!(
+            job.get("id").and_then(Value::as_str) == Some(id),
+            "another job is newer"
+        );
+        let counts = job.get("counts").and_then(Value::as_object);
+        let count = |wanted: Option<&str>| {
+            let fits = |(name, _): &(&String, &Value)| wanted.is_none_or(|wanted| *name == wanted);
+            counts
+                .into_iter()
+                .flatten()
+                .filter(fits)
+                .filter_map(|(_, count)| count.as_u64())
+                .sum()
+        };
+        Ok(Status {
+            ended: job.get("ended-at").is_some_and(Value::is_u64),
+            done: count(Some("done")),
+            steps: count(None),
+            name,
+        })
+    }
+
+    pub(crate) async fn finished(&self, id: &str) -> Result<Finished> {
         let job = self.get(&format!("jobs/{id}")).await?;
         let number = |pointer: &str| job.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
         let steps = job.get("steps").and_then(Value::as_array).context("no steps")?;
@@ -124,12 +160,43 @@ impl World {
             .filter(|step| step.get("kind").is_some_and(|kind| kind != "milestone"))
             .count();
         Ok(Finished {
-            id,
+            id: id.to_owned(),
             steps: u32::try_from(counted)?,
             requested_at: number("/requested-at"),
             started_at: begun.context("nothing began")?,
             ended_at: number("/ended-at"),
         })
+    }
+
+    /// The most memory that the daemon ever had, in megabytes.
+    pub(crate) fn peak_mb(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.id()))?;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .context("no VmHWM")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+        Ok(kib >> 10)
+    }
+
+    /// SIGKILL, and the time until the next one runs every job again.
+    pub(crate) async fn kill_and_restart(&mut self) -> Result<Duration> {
+        let at = |name: &str| self.directory.path().join(name);
+        self.daemon.kill()?;
+        self.daemon.wait()?;
+        std::fs::remove_file(at("url"))?;
+        let begun = std::time::Instant::now();
+        let binary = std::env::current_exe()?.with_file_name("landfall");
+        self.daemon = spawn(
+            &binary,
+            &["daemon", "run", "--config"],
+            &at("landfall.toml"),
+            &["--ready-file"],
+            &at("url"),
+            &at("daemon.log"),
+        )?;
+        self.api = wait_for(&at("url")).await?;
+        Ok(begun.elapsed())
     }
 
     pub(crate) async fn latency(&self, operation: &str, min_ms: u64, max_ms: u64) -> Result<()> {
@@ -253,16 +320,16 @@ fn spawn(binary: &Path, before: &[&str], first: &Path, between: &[&str], second:
 }
 
 async fn wait_for(file: &Path) -> Result<String> {
-    for _ in 0..600 {
+    for _ in 0..3_000 {
         if let Ok(text) = std::fs::read_to_string(file) {
             return Ok(text.trim().to_owned());
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     bail!("{} did not appear", file.display())
 }
 
-fn config(lab: &str, plugins: &Path) -> String {
+fn config(lab: &str, plugins: &Path, limit: usize) -> String {
     let port = lab.rsplit(':').next().unwrap_or_default();
     let mut text = format!(
         "listen = \"127.0.0.1:0\"\ndata = \"data\"\nplugins = \"{}\"\n",
@@ -272,7 +339,7 @@ fn config(lab: &str, plugins: &Path) -> String {
         // Writing to a string cannot fail.
         let _ = write!(
             text,
-            "[sites.{name}]\nadapter = \"lab\"\nconfig = {{ url = \"{lab}\", site = \"{site}\" }}\n\
+            "[sites.{name}]\nadapter = \"lab\"\nconfig = {{ url = \"{lab}\", site = \"{site}\" }}\nlimit = {limit}\n\
              [sites.{name}.grants]\ninterfaces = [\"http\", \"buffers\", \"clock\"]\n\
              http = [{{ scheme = \"http\", host = \"127.0.0.1\", port = {port} }}]\n"
         );
