@@ -9,17 +9,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Amazon's metadata service over IPv6; the others sit in the link-local ranges.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
+/// Metadata services over IPv6 that are not link-local: Amazon's, Google's, Oracle's.
+const METADATA_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254),
+    Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
+    Ipv6Addr::new(0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+];
 
-/// Alibaba's metadata service, which sits in the range of carriers' private addresses.
-const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+/// Those over IPv4: Alibaba's, Azure's host agent, Oracle's older one.
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
 
 /// Why an address is never connected to.
 pub(crate) fn refused(address: IpAddr) -> Option<&'static str> {
     match plain(address) {
         IpAddr::V4(v4) if v4.is_link_local() => Some("a link-local address, where clouds keep their metadata service"),
-        IpAddr::V4(METADATA_V4) | IpAddr::V6(METADATA_V6) => Some("a cloud's metadata service"),
+        IpAddr::V4(v4) if METADATA_V4.contains(&v4) => Some("a cloud's metadata service"),
+        IpAddr::V6(v6) if METADATA_V6.contains(&v6) => Some("a cloud's metadata service"),
         IpAddr::V4(v4) if v4.octets().starts_with(&[0]) || v4.is_broadcast() || v4.is_multicast() => {
             Some("no address of one host")
         }
@@ -46,14 +55,18 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// An IPv6 address that a router or the system turns into an IPv4 one is that one: mapped, compatible, NAT64, 6to4.
+/// An IPv6 address that a router or the system turns into an IPv4 one is that one: mapped, compatible, translated, NAT64
+/// (also with a local prefix), 6to4.
 fn plain(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address.to_canonical() else {
         return address.to_canonical();
     };
     let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
     match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => v4(high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 1, _, _, _, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x2002, high, low, ..] => v4(high, low),
         // `::` and `::1` are addresses of their own.
         [0, 0, 0, 0, 0, 0, high, low] if (high, low) != (0, 0) && (high, low) != (0, 1) => v4(high, low),
         _ => IpAddr::V6(v6),
@@ -143,6 +156,12 @@ mod tests {
             "100.100.100.200",
             "fe80::1",
             "fd00:ec2::254",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "168.63.129.16",
+            "192.0.0.192",
+            "64:ff9b:1::a9fe:a9fe",
+            "::ffff:0:a9fe:a9fe",
             "0.0.0.0",
             "0.0.0.1",
             "::",

@@ -18,6 +18,7 @@ use url::Host;
 
 use crate::address;
 use crate::endpoint::{Address, Endpoint, Tls};
+use crate::secret;
 use crate::transport::Socket;
 
 /// An endpoint that does not answer within this is down as far as one call is concerned.
@@ -128,7 +129,9 @@ fn read_client(tls: &Tls) -> Result<Arc<ClientConfig>, DialError> {
     };
     let config = match &tls.client {
         Some((certificate, key)) => {
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, "private key", &error))?;
+            let read = secret::from_file(key).map_err(|error| DialError::Certificates(error.to_string()))?;
+            let key =
+                PrivateKeyDer::from_pem_slice(read.expose()).map_err(|error| unreadable(key, "private key", &error))?;
             builder
                 .with_client_auth_cert(certificates(certificate)?, key)
                 .map_err(wrong)?

@@ -28,6 +28,21 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Why what lies here is as good as anybody's: neither this user nor root owns it, or everybody can write it.
+pub(crate) fn foreign(about: &fs::Metadata) -> Option<&'static str> {
+    let me = rustix::process::geteuid().as_raw();
+    if about.uid() != me && about.uid() != 0 {
+        Some("belongs to another user than the daemon's, or root")
+    } else if about.mode() & WRITABLE_BY_ALL != 0 {
+        Some("can be written by everybody")
+    } else {
+        None
+    }
+}
+
+/// Write permission for everybody.
+const WRITABLE_BY_ALL: u32 = 0o002;
+
 /// Writes a new file and makes it durable.
 pub(crate) fn write_synced(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = OpenOptions::new()

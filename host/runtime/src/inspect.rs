@@ -128,8 +128,10 @@ impl Surface {
             .filter(|name| !self.has_export(name))
             .collect();
         if self.exports.is_empty() {
-            // Tools write exports last, so this is what a file looks like that was cut off between two sections.
-            return Err(Unfit::Truncated("it exports nothing at all".to_owned()));
+            // Tools write exports last, so this is also what a file looks like that was cut off between two sections.
+            return Err(Unfit::WrongWorld(
+                "it exports nothing at all; it is no plugin, or its copy was cut off".to_owned(),
+            ));
         }
         if !missing.is_empty() {
             let looks = [Kind::Runbook, Kind::HypervisorAdapter, Kind::RecoveryPointPolicy]

@@ -4,11 +4,14 @@
 //! plugin enters the content store only when it passed all checks.
 
 use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
@@ -28,7 +31,7 @@ use crate::runtime::Shared;
 use crate::session::Sessions;
 use crate::state::{GuestState, Subject};
 use crate::trust::{self, SIGNATURE, SUMS, Signed};
-use crate::{digest, manifest};
+use crate::{digest, files, manifest};
 
 /// A manifest is a page of text.
 const LARGEST_MANIFEST: u64 = 64 << 10;
@@ -49,7 +52,7 @@ pub enum LoadError {
     #[error("{MANIFEST}: {0}")]
     Manifest(String),
     /// Larger than the host takes.
-    #[error("{} is larger than {} MiB, the most that is loaded", .path.display(), .limit >> 20)]
+    #[error("{} is larger than {} KiB, the most that is loaded", .path.display(), .limit >> 10)]
     TooLarge {
         /// Which file.
         path: PathBuf,
@@ -92,6 +95,14 @@ pub enum LoadError {
         manifest: String,
         /// In the component.
         component: String,
+    },
+    /// A file that nothing may be made of.
+    #[error("{} {why}", .path.display())]
+    Unsafe {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What is the matter with it.
+        why: &'static str,
     },
     /// Reading or keeping files failed.
     #[error("{} cannot be used", .path.display())]
@@ -145,6 +156,7 @@ impl LoadError {
             Self::Describe(_) => "LF0411",
             Self::Mismatch { .. } => "LF0412",
             Self::Io { .. } => "LF0413",
+            Self::Unsafe { .. } => "LF0451",
             Self::NotInStore(_) => "LF0414",
             Self::Damaged(_) => "LF0415",
             Self::Host(_) => "LF0416",
@@ -180,6 +192,37 @@ pub(crate) async fn from_directory(shared: &Arc<Shared>, directory: &Path) -> Re
 pub(crate) async fn read(shared: &Shared, directory: &Path) -> Result<Content, LoadError> {
     let (directory, limit) = (directory.to_owned(), shared.largest_component);
     blocking(move || read_files(&directory, limit)).await?
+}
+
+/// As [`read`], where whoever can write decides what runs: nobody but this user and root may.
+pub(crate) async fn read_guarded(shared: &Shared, directory: &Path) -> Result<Content, LoadError> {
+    let (directory, limit) = (directory.to_owned(), shared.largest_component);
+    blocking(move || {
+        guarded(&directory)?;
+        for entry in std::fs::read_dir(&directory).map_err(|source| io_error(&directory, source))? {
+            guarded(&entry.map_err(|source| io_error(&directory, source))?.path())?;
+        }
+        read_files(&directory, limit)
+    })
+    .await?
+}
+
+fn io_error(path: &Path, source: io::Error) -> LoadError {
+    LoadError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn guarded(path: &Path) -> Result<(), LoadError> {
+    let about = std::fs::metadata(path).map_err(|source| io_error(path, source))?;
+    match files::foreign(&about) {
+        None => Ok(()),
+        Some(why) => Err(LoadError::Unsafe {
+            path: path.to_owned(),
+            why,
+        }),
+    }
 }
 
 pub(crate) async fn from_store(shared: &Arc<Shared>, digest: &str) -> Result<Arc<Plugin>, LoadError> {
@@ -233,7 +276,13 @@ fn text(directory: &Path, name: &str) -> Result<Option<String>, LoadError> {
 
 fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
     let path = path.to_owned();
-    let read = std::fs::File::open(&path).and_then(|file| {
+    let file = match open(&path) {
+        Err(LoadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(LoadError::MissingFile { path });
+        }
+        opened => opened?,
+    };
+    let read = Ok(file).and_then(|file: File| {
         // An interpreter has tens of megabytes: they are read into one piece of memory. One byte more than is taken, so
         // that a file that grows while it is read is noticed too.
         let size = file.metadata()?.len().min(limit);
@@ -245,6 +294,30 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
         Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LoadError::MissingFile { path }),
         Err(source) => Err(LoadError::Io { path, source }),
+    }
+}
+
+/// A plain file inside its directory: a link may lead to another name there, and no further, or an error about what it
+/// leads to would show what only the daemon may read. Opening never waits, as it would for a pipe.
+fn open(path: &Path) -> Result<File, LoadError> {
+    let unsafe_for = |why| LoadError::Unsafe {
+        path: path.to_owned(),
+        why,
+    };
+    let real = |path: &Path| path.canonicalize().map_err(|source| io_error(path, source));
+    let file = real(path)?;
+    let directory = real(path.parent().unwrap_or(Path::new(".")))?;
+    if !file.starts_with(&directory) {
+        return Err(unsafe_for("leads out of the plugin's directory"));
+    }
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(&file);
+    let opened = opened.map_err(|source| io_error(path, source))?;
+    let about = opened.metadata().map_err(|source| io_error(path, source))?;
+    if about.is_file() {
+        Ok(opened)
+    } else {
+        Err(unsafe_for("is no plain file"))
     }
 }
 

@@ -22,6 +22,7 @@ use std::{fs, io};
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
+use crate::files;
 use crate::plugin::Plugin;
 use crate::runtime::Runtime;
 
@@ -32,9 +33,6 @@ pub use history::{
 pub use status::{PluginStatus, State, StatusError, Waiting};
 
 use look::Fingerprint;
-
-/// Write permission for everybody: what lies in the directory is executed with what the operator granted to a name.
-const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// Versions of a plugin, beside the one that serves, whose files are kept to go back to.
 const KEPT_TO_GO_BACK: usize = 5;
@@ -50,9 +48,14 @@ pub enum RegistryError {
         /// Why.
         source: io::Error,
     },
-    /// Everybody can put plugins into it.
-    #[error("everybody can write to the plugin directory {}; run `chmod o-w` on it", .0.display())]
-    Writable(PathBuf),
+    /// Others can put plugins into it.
+    #[error("the plugin directory {} {why}", .path.display())]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// How.
+        why: &'static str,
+    },
     /// Changes cannot be watched for.
     #[error("the plugin directory cannot be watched for changes")]
     Watch(#[source] notify::Error),
@@ -63,7 +66,7 @@ impl RegistryError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Directory { .. } => "LF0450",
-            Self::Writable(_) => "LF0451",
+            Self::Foreign { .. } => "LF0451",
             Self::Watch(_) => "LF0452",
         }
     }
@@ -171,7 +174,6 @@ impl Registry {
 
     /// An empty registry for a directory, which is made if it is missing. Call [`Self::refresh`] to fill it.
     pub fn open(runtime: Runtime, options: RegistryOptions) -> Result<Self, RegistryError> {
-        use std::os::unix::fs::MetadataExt;
         let RegistryOptions {
             directory,
             past,
@@ -180,8 +182,11 @@ impl Registry {
         } = options;
         let usable = fs::create_dir_all(&directory).and_then(|()| fs::metadata(&directory));
         match usable {
-            Ok(found) if found.mode() & WRITABLE_BY_ALL != 0 => return Err(RegistryError::Writable(directory)),
-            Ok(_) => {}
+            Ok(found) => {
+                if let Some(why) = files::foreign(&found) {
+                    return Err(RegistryError::Foreign { path: directory, why });
+                }
+            }
             Err(source) => {
                 return Err(RegistryError::Directory {
                     path: directory,

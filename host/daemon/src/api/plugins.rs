@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use landfall_runtime::{
-    Aside, Change, Grants, Kind, Limits, Order, OrderError, Plugin, PluginStatus, Remembered, Want,
+    Aside, Change, Grants, Kind, Limits, Order, OrderError, Plugin, PluginStatus, Remembered, State as PluginState,
+    Want,
 };
 use serde::Deserialize;
 
@@ -48,6 +49,7 @@ pub(super) async fn get(State(shared): State<Shared>, Path(name): Path<String>) 
     let engine = &shared.engine;
     let all = engine.registry.list();
     let status = all.into_iter().find(|status| status.name == name);
+    let status = status.or_else(|| engine.registry.gone(&name));
     let status = status.ok_or_else(|| Refusal::unknown_plugin(format!("there is no plugin `{name}`")))?;
     let mut detail = detail(engine, status).await;
     if detail.plugin.kind.as_deref() == Some(Kind::RecoveryPointPolicy.as_str()) {
@@ -207,6 +209,7 @@ fn one(engine: &Arc<Engine>, name: &str) -> Result<Json<PluginView>, Refusal> {
 fn view(engine: &Engine, status: PluginStatus) -> PluginView {
     let serving = engine.registry.current(&status.name);
     let state = match (&serving, &status.waiting, &status.suspect) {
+        (None, ..) if status.state == PluginState::Pending => "loading",
         (None, ..) => "failed",
         (Some(_), _, Some(_)) => "suspect",
         (Some(_), Some(_), None) => "pending",

@@ -122,15 +122,15 @@ impl Registry {
             return Err(OrderError::Changed);
         }
         let serving = table.entries.get(&path).and_then(|entry| entry.serving.clone());
+        let trusted = table.remembered(name).suspect.is_none() && plugin.strikes().is_empty();
+        // What serves already needs nothing more than it has.
+        if trusted && serving.as_ref().is_some_and(|serving| serving.digest() == digest) {
+            return Ok(plugin);
+        }
         let missing: Vec<Want> = serving.map_or_else(Vec::new, |serving| (self.shared.accept)(&plugin, &serving));
         let required: Vec<Want> = missing.into_iter().filter(|want| want.required).collect();
         if !required.is_empty() {
             return Err(OrderError::Grants(required));
-        }
-        let trusted = table.remembered(name).suspect.is_none() && plugin.strikes().is_empty();
-        let serves = table.entries.get(&path).and_then(|entry| entry.serving.as_ref());
-        if trusted && serves.is_some_and(|serving| serving.digest() == digest) {
-            return Ok(plugin);
         }
         self.switch(&path, Arc::clone(&plugin), cause, order).await?;
         plugin.forgive();

@@ -11,6 +11,7 @@ use std::{fs, io};
 
 use super::history::{Cause, Order};
 use super::{Registry, RegistryError, StatusError, now_ms};
+use crate::files;
 use crate::load::{self, LoadError};
 use crate::plugin::Plugin;
 
@@ -110,7 +111,7 @@ impl Registry {
     /// Reads and loads one directory. False if it changed while it was read.
     async fn take(&self, path: &Path, seen: &Fingerprint) -> bool {
         let host = &self.shared.runtime.shared;
-        let read = load::read(host, path).await;
+        let read = load::read_guarded(host, path).await;
         let directory = path.to_owned();
         let after = tokio::task::spawn_blocking(move || fingerprint(&directory)).await;
         if !after.is_ok_and(|after| after.as_ref() == Some(seen)) {
@@ -314,6 +315,10 @@ pub(super) fn name_of(path: &Path) -> String {
 
 /// Subdirectories, except hidden ones, with what lies in them.
 fn scan(directory: &Path) -> io::Result<Found> {
+    // Whoever can write here decides what runs. Asked at every look, since it may change.
+    if let Some(why) = files::foreign(&fs::metadata(directory)?) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it {why}")));
+    }
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();

@@ -103,6 +103,27 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// A plugin that served and whose directory is gone: its versions may be kept, and jobs may go on with them.
+    pub fn gone(&self, name: &str) -> Option<PluginStatus> {
+        let table = self.table();
+        let remembered = table.plugins.get(name)?;
+        let directory = self.shared.directory.join(&remembered.directory);
+        let error = StatusError {
+            code: "LF0460".to_owned(),
+            message: "its directory is gone: new jobs cannot use it, those that began with it can".to_owned(),
+        };
+        let entry = Entry {
+            error: Some(error),
+            ..Entry::default()
+        };
+        Some(PluginStatus {
+            name: name.to_owned(),
+            ..status(&table, &directory, &entry)
+        })
+    }
+}
+
 impl Entry {
     /// What lies in the directory, if it was set aside.
     fn held(&self, table: &Table) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Hot reload: what is served, what is not, and that a bad version never replaces a good one.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,52 @@ async fn one_bad_plugin_does_not_stop_the_others() {
         (twin.state, twin.error.unwrap().code.as_str()),
         (State::Failed, "LF0417")
     );
+}
+
+/// What somebody may do who can write one directory of plugins and wants the whole.
+#[tokio::test]
+async fn hostile_what_lies_in_the_directory_is_read_only_if_it_is_a_plain_file_of_ours() {
+    let place = Place::new();
+    let plugins = place.plugins();
+    let good = |name: &'static str| Fixture::policy().named(name, "1.0.0").write(&plugins.join(name));
+    let mode = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    // A pipe would be waited for without end.
+    fs::create_dir_all(plugins.join("pipe")).unwrap();
+    let pipe = plugins.join("pipe/plugin.toml");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    // An error about a file of the daemon's would show it.
+    let secret = place.plugins().with_file_name("secret");
+    fs::write(&secret, "S3cretValue").unwrap();
+    fs::create_dir_all(plugins.join("link")).unwrap();
+    std::os::unix::fs::symlink(&secret, plugins.join("link/plugin.toml")).unwrap();
+    let linked = good("component-link");
+    fs::rename(linked.join("it.wasm"), secret.with_extension("wasm")).unwrap();
+    std::os::unix::fs::symlink(secret.with_extension("wasm"), linked.join("it.wasm")).unwrap();
+    mode(&good("open-directory"), 0o777);
+    mode(&good("open-file").join("it.wasm"), 0o666);
+    // As orchestrators lay their mounts: links, but inside.
+    let mounted = good("mounted");
+    fs::create_dir(mounted.join("..data")).unwrap();
+    fs::rename(mounted.join("it.wasm"), mounted.join("..data/it.wasm")).unwrap();
+    std::os::unix::fs::symlink("..data/it.wasm", mounted.join("it.wasm")).unwrap();
+    let registry = Registry::new(place.runtime.clone(), &plugins).unwrap();
+    registry.refresh().await.unwrap();
+    for name in ["pipe", "link", "component-link", "open-directory", "open-file"] {
+        let error = only(&registry, name).error.unwrap();
+        assert_eq!(error.code, "LF0451", "{name}: {error:?}");
+        assert!(!error.message.contains("S3cret"), "{error:?}");
+    }
+    assert!(
+        registry.current("mounted").is_some(),
+        "{:?}",
+        only(&registry, "mounted").error
+    );
+    // Later, too.
+    mode(&plugins, 0o777);
+    let refused = registry.refresh().await.unwrap_err();
+    assert_eq!(refused.code(), "LF0450");
+    mode(&plugins, 0o755);
+    registry.refresh().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `transport` through a guest: bytes pass, connections are kept warm only when that is safe, and nothing that the far
 //! side or the guest does costs more than the call.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -328,8 +329,16 @@ async fn tls_needs_the_right_authority_the_right_name_and_the_clients_certificat
         }
     })
     .await;
-    let (ca, cert, key) = (pem("ca.pem"), pem("client.pem"), pem("client.key"));
     let place = Place::new();
+    // A key is nobody else's to read; a checkout does not say that of its files.
+    let private = |name: &str| {
+        let path = place.directory.path().join(name);
+        std::fs::copy(pem(name), &path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let (ca, cert, key) = (pem("ca.pem"), private("client.pem"), private("client.key"));
+    let exposed = pem("client.key");
     let fixture = talker(&format!("PING {} {PARK}", read(64)));
     let with = |more: &str| format!(r#"transport = {{ e = {{ tls = "127.0.0.1:{port}"{more} }} }}"#);
     let good = with(&format!(
@@ -343,6 +352,10 @@ async fn tls_needs_the_right_authority_the_right_name_and_the_clients_certificat
         (String::new(), "certificate"),
         (format!(", ca = {ca:?}, cert = {cert:?}, key = {key:?}"), "certificate"),
         (format!(", ca = {ca:?}, cert = {cert:?}, key = {cert:?}"), "private key"),
+        (
+            format!(", ca = {ca:?}, cert = {cert:?}, key = {exposed:?}"),
+            "others than its owner",
+        ),
         (r#", ca = "/no/such.pem""#.to_owned(), "/no/such.pem"),
     ] {
         let error = talk(&place, &fixture, &with(&more)).await.unwrap_err();
