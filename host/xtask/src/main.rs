@@ -8,6 +8,7 @@ mod demo;
 mod drift;
 mod freeze;
 mod generate;
+mod real;
 mod requirements;
 mod suite;
 
@@ -29,7 +30,7 @@ enum Command {
     /// Measure
     Bench {
         /// What; all of it if nothing is said
-        #[arg(value_enum, default_values = ["plan", "plugins", "steps"])]
+        #[arg(value_enum, default_values = ["plan", "plugins"])]
         what: Vec<bench::What>,
     },
     /// Break everything that can break, and count what was lost, doubled, or active twice
@@ -42,6 +43,12 @@ enum Command {
         write: bool,
         /// Only the tests with this in their name, such as `t03`
         filter: Option<String>,
+    },
+    /// Play a whole life of protected machines against a real platform: `cargo xtask real --help` names them
+    Real {
+        /// The platform, and `--short` for the main path alone
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
     },
     /// Keep a copy of the plugin contract as it is now, for the fence against incompatible changes
     Freeze,
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
         Command::BuildPlugins => build::plugins().map(|_| ()),
         Command::Bench { what } => bench::run(&what),
         Command::Battery { ci, write, filter } => battery::run(ci, write, filter.as_deref()),
+        Command::Real { arguments } => real::run(&arguments),
         Command::Freeze => freeze::run(),
         Command::Generate => generate::run(),
         Command::Drift => drift::run(),

@@ -1,0 +1,84 @@
+//! `landfall-real`: the real program, through its daemon and its command, against real platforms. `cargo xtask real`
+//! builds what it needs and runs it.
+//!
+//! It believes only what it reads past the adapter: the platform's own account, not ours.
+
+mod landfall;
+mod processes;
+mod vsphere;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser};
+
+/// A platform to play against
+#[derive(Debug, Parser)]
+#[command(name = "landfall-real", bin_name = "cargo xtask real")]
+enum Platform {
+    /// A simulated vCenter
+    Vsphere(Built),
+    /// The short form of every platform whose packages are installed; the others are named
+    Installed(Built),
+}
+
+/// What was built for it
+#[derive(Debug, Args)]
+struct Built {
+    /// The program
+    #[arg(long)]
+    landfall: PathBuf,
+    /// The directory of all plugins
+    #[arg(long)]
+    plugins: PathBuf,
+    /// Only the main path, without the troubles
+    #[arg(long)]
+    short: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match Platform::parse() {
+        Platform::Vsphere(built) => vsphere::run(&built),
+        Platform::Installed(built) => installed(built),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is not there is not installed, and not passed over in silence.
+fn installed(built: Built) -> anyhow::Result<()> {
+    let built = Built { short: true, ..built };
+    if vsphere::is_installed() {
+        vsphere::run(&built)?;
+    } else {
+        skipped("vsphere", &vsphere::PACKAGES);
+    }
+    Ok(())
+}
+
+fn skipped(platform: &str, packages: &[&str]) {
+    let packages = packages.join(" ");
+    say("\n********************************************************************************");
+    say(&format!(
+        "** SKIPPED: {platform}. Nothing of it was tried. It needs Debian's packages"
+    ));
+    say(&format!("**   apt-get install {packages}"));
+    say("********************************************************************************");
+}
+
+/// A line of the transcript.
+fn say(words: &str) {
+    // Where nobody reads it there is nobody to tell.
+    let _ = writeln!(std::io::stdout().lock(), "{words}");
+}
+
+/// Something that was seen to be so.
+fn seen(what: &str) {
+    say(&format!("  seen  {what}"));
+}
