@@ -30,7 +30,7 @@ enum Command {
     /// Measure
     Bench {
         /// What; all of it if nothing is said
-        #[arg(value_enum, default_values = ["plan", "plugins"])]
+        #[arg(value_enum, default_values = ["plan", "plugins", "steps"])]
         what: Vec<bench::What>,
     },
     /// Break everything that can break, and count what was lost, doubled, or active twice
