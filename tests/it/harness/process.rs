@@ -26,12 +26,15 @@ pub(crate) fn binary() -> PathBuf {
     binary
 }
 
+/// What the tests need of the plugins that ship; each costs every test's daemon the time to compile it.
+pub(crate) const PLUGINS: [&str; 5] = ["lab", "standard", "webhook", "http-check", "wait"];
+
 /// The plugins that ship, built beforehand.
 pub(crate) fn plugins() -> PathBuf {
     let exe = std::env::current_exe().expect("the test knows where it is");
     let target = exe.ancestors().nth(3).expect("tests lie in target/PROFILE/deps");
     let plugins = target.join("plugins");
-    for name in ["lab", "standard", "webhook", "http-check", "wait"] {
+    for name in PLUGINS {
         let component = plugins.join(name).join(format!("{name}.wasm"));
         assert!(
             component.is_file(),

@@ -12,7 +12,7 @@ use super::cli::{self, Ended};
 use super::documents::{Configuration, Inventory};
 use super::eventually;
 use super::lab::Lab;
-use super::process::{Process, plugins, shim};
+use super::process::{PLUGINS, Process, plugins, shim};
 
 /// See the module. Fields are dropped in order: the directory goes last.
 pub(crate) struct World {
@@ -239,12 +239,8 @@ fn daemon(directory: &Path) -> (Process, Api) {
 
 /// A copy: a test may change its plugins, and somebody may build new ones meanwhile.
 fn copy_plugins(to: &Path) {
-    for entry in fs::read_dir(plugins()).expect("the plugins can be listed") {
-        let from = entry.expect("an entry").path();
-        let Some(name) = from.file_name().filter(|_| from.is_dir()) else {
-            continue;
-        };
-        copy_plugin(&from, &to.join(name));
+    for name in PLUGINS {
+        copy_plugin(&plugins().join(name), &to.join(name));
     }
 }
 

@@ -338,7 +338,9 @@ async fn tls_needs_the_right_authority_the_right_name_and_the_clients_certificat
         path.display().to_string()
     };
     let (ca, cert, key) = (pem("ca.pem"), private("client.pem"), private("client.key"));
-    let exposed = pem("client.key");
+    let exposed = place.directory.path().join("exposed.key");
+    std::fs::copy(pem("client.key"), &exposed).unwrap();
+    std::fs::set_permissions(&exposed, std::fs::Permissions::from_mode(0o644)).unwrap();
     let fixture = talker(&format!("PING {} {PARK}", read(64)));
     let with = |more: &str| format!(r#"transport = {{ e = {{ tls = "127.0.0.1:{port}"{more} }} }}"#);
     let good = with(&format!(
