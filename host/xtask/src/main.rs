@@ -7,6 +7,7 @@ mod demo;
 mod drift;
 mod freeze;
 mod generate;
+mod real;
 mod requirements;
 mod suite;
 
@@ -31,6 +32,15 @@ enum Command {
         #[arg(value_enum, default_values = ["plan", "plugins"])]
         what: Vec<bench::What>,
     },
+    /// Replication, failover and failback on a real hypervisor; installs what it needs from Debian
+    Real {
+        /// Which
+        #[arg(value_enum)]
+        what: real::What,
+        /// Only the short form that `test` runs too
+        #[arg(long)]
+        short: bool,
+    },
     /// Keep a copy of the plugin contract as it is now, for the fence against incompatible changes
     Freeze,
     /// Write the generated files: command reference, schemas, the table of requirements
@@ -45,6 +55,7 @@ fn main() -> ExitCode {
         Command::Test => suite::run(),
         Command::BuildPlugins => build::plugins().map(|_| ()),
         Command::Bench { what } => bench::run(&what),
+        Command::Real { what, short } => real::run(what, short),
         Command::Freeze => freeze::run(),
         Command::Generate => generate::run(),
         Command::Drift => drift::run(),

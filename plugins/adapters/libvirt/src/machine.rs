@@ -232,7 +232,12 @@ pub(crate) fn start(libvirt: &mut Libvirt, machine: &str) -> Result<Pairs, Failu
         && libvirt.checkpoints(&domain)?.is_empty()
     {
         let xml = libvirt.xml(&domain)?;
-        libvirt.create_checkpoint(&domain, first_checkpoint(&xml, &mark, clock::now_ms()), false)?;
+        let noted = libvirt.create_checkpoint(&domain, first_checkpoint(&xml, &mark, clock::now_ms()), false);
+        // A machine that is needed starts; that it comes back with everything and not with changes is the lesser evil.
+        if let Err(error) = noted {
+            let why = Failure::from(error).message;
+            log::warn!("`{}` starts, and what it writes is not noted: {why}", domain.name);
+        }
     }
     libvirt.resume(&domain)?;
     Ok(Pairs::new())

@@ -56,7 +56,7 @@ fn volume(name: &str, bytes: u64, over: Option<&str>) -> String {
         .unwrap_or_default();
     format!(
         "<volume><name>{}</name><capacity unit='bytes'>{bytes}</capacity>\
-         <target><format type='qcow2'/></target>{over}</volume>",
+         <target><format type='qcow2'/><compat>1.1</compat></target>{over}</volume>",
         escape(name)
     )
 }

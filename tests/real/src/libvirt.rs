@@ -1,0 +1,60 @@
+//! Two libvirt sites on this machine: two daemons without privileges, each with QEMU in software, and guests of a few
+//! megabytes that count.
+
+mod cleaner;
+mod guest;
+mod host;
+mod packages;
+mod site;
+mod story;
+mod tell;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use self::cleaner::Cleaner;
+use self::site::Site;
+
+pub(crate) use self::cleaner::clean;
+
+/// The whole story, or its short form.
+pub(crate) fn run(landfall: &Path, plugins: &Path, short: bool) -> Result<()> {
+    let (landfall, plugins) = (&landfall.canonicalize()?, &plugins.canonicalize()?);
+    packages::install()?;
+    let kernel = packages::kernel()?;
+    let directory = tempfile::Builder::new()
+        .prefix("lf-real-")
+        .tempdir()
+        .context("no temporary directory")?
+        .keep();
+    let cleaner = Cleaner::watch(&directory)?;
+    let result = story::play(landfall, plugins, &directory, &kernel, short);
+    match result {
+        Ok(()) => cleaner.clean_all(),
+        Err(error) => {
+            // What happened is in the logs, so they stay.
+            cleaner.end_only()?;
+            Err(error.context(format!("it failed; logs and disks are in {}", directory.display())))
+        }
+    }
+}
+
+/// Two sites with one guest, for the conformance suite.
+pub(crate) fn sites_until_ended(directory: &Path, ready: &Path) -> Result<()> {
+    packages::install()?;
+    let kernel = packages::kernel()?;
+    let cleaner = Cleaner::watch(directory)?;
+    let image = guest::image(directory, &kernel)?;
+    let a = Site::up(directory, "a")?;
+    let b = Site::up(directory, "b")?;
+    a.pool()?;
+    b.pool()?;
+    a.guest(&image, "db", None)?;
+    a.boot("db")?;
+    fs::write(ready, "unix:/").context("cannot say that it is ready")?;
+    std::thread::park();
+    drop((a, b));
+    cleaner.end_only()
+}
