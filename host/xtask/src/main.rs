@@ -37,9 +37,8 @@ enum Command {
         /// Which
         #[arg(value_enum)]
         what: real::What,
-        /// Only the short form that `test` runs too
-        #[arg(long)]
-        short: bool,
+        #[command(flatten)]
+        form: real::Form,
     },
     /// Keep a copy of the plugin contract as it is now, for the fence against incompatible changes
     Freeze,
@@ -55,7 +54,7 @@ fn main() -> ExitCode {
         Command::Test => suite::run(),
         Command::BuildPlugins => build::plugins().map(|_| ()),
         Command::Bench { what } => bench::run(&what),
-        Command::Real { what, short } => real::run(what, short),
+        Command::Real { what, form } => real::run(what, form),
         Command::Freeze => freeze::run(),
         Command::Generate => generate::run(),
         Command::Drift => drift::run(),

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::build::{self, check};
+use crate::build::{self, Built, check};
 
 /// Which hypervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -13,20 +13,56 @@ pub(crate) enum What {
     Libvirt,
 }
 
-pub(crate) fn run(what: What, short: bool) -> Result<()> {
+impl What {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Libvirt => "libvirt",
+        }
+    }
+}
+
+/// How much of it.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct Form {
+    /// Only what `test` runs too
+    #[arg(long)]
+    short: bool,
+    /// Only install what it needs from Debian
+    #[arg(long)]
+    install: bool,
+}
+
+pub(crate) fn run(what: What, form: Form) -> Result<()> {
+    if form.install {
+        return check(program()?.arg(format!("{}-install", what.name())));
+    }
     let built = build::plugins()?;
-    let program = build::program("landfall-real", &["--bin", "landfall-real"])?;
-    let mut command = Command::new(program);
-    match what {
-        What::Libvirt => command.arg("libvirt"),
-    };
+    let mut command = story(what, &built)?;
+    if form.short {
+        command.arg("--short");
+    }
+    check(&mut command)
+}
+
+/// The short form of each, where what it needs is there; where it is not, that is said.
+pub(crate) fn short(built: &Built) -> Result<()> {
+    check(story(What::Libvirt, built)?.args(["--short", "--if-installed"]))
+}
+
+fn program() -> Result<Command> {
+    let mut command = Command::new(build::program("landfall-real", &["--bin", "landfall-real"])?);
+    command.current_dir(build::root());
+    Ok(command)
+}
+
+fn story(what: What, built: &Built) -> Result<Command> {
+    let mut command = program()?;
+    command.arg(what.name());
     command
         .arg("--landfall")
         .arg(&built.landfall)
         .arg("--plugins")
         .arg(&built.plugins);
-    if short {
-        command.arg("--short");
-    }
-    check(command.current_dir(build::root()))
+    Ok(command)
 }

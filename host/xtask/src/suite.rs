@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::build::{self, cargo, check};
-use crate::{drift, say};
+use crate::{drift, real, say};
 
 pub(crate) fn run() -> Result<()> {
     let began = Instant::now();
@@ -22,13 +22,20 @@ pub(crate) fn run() -> Result<()> {
             "warnings",
         ]))
     })?;
-    stage("plugins", || build::plugins().map(|_| ()))?;
+    let mut built = None;
+    stage("plugins", || {
+        built = Some(build::plugins()?);
+        Ok(())
+    })?;
     stage("generated files", drift::run)?;
     stage("documentation", || {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
         check(doc.env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
     stage("tests", tests)?;
+    if let Some(built) = &built {
+        stage("real hypervisors", || real::short(built))?;
+    }
     say(&format!("\nall stages passed in {} s", began.elapsed().as_secs()));
     Ok(())
 }

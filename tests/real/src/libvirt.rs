@@ -16,11 +16,24 @@ use anyhow::{Context, Result};
 
 use self::cleaner::Cleaner;
 use self::site::Site;
+use crate::say;
 
 pub(crate) use self::cleaner::clean;
 
+/// What Debian has of it, and a kernel for the guests.
+pub(crate) fn install() -> Result<()> {
+    packages::install()?;
+    packages::kernel().map(drop)
+}
+
 /// The whole story, or its short form.
-pub(crate) fn run(landfall: &Path, plugins: &Path, short: bool) -> Result<()> {
+pub(crate) fn run(landfall: &Path, plugins: &Path, short: bool, if_installed: bool) -> Result<()> {
+    if if_installed && let Some(missing) = packages::absent() {
+        say(&format!(
+            "\n!! SKIPPED: libvirt with real guests. Missing: {missing}\n!! `cargo xtask real libvirt --install` installs it.\n"
+        ));
+        return Ok(());
+    }
     let (landfall, plugins) = (&landfall.canonicalize()?, &plugins.canonicalize()?);
     packages::install()?;
     let kernel = packages::kernel()?;

@@ -22,7 +22,12 @@ enum Command {
         /// Only protect, test, cleanup and a planned failover, of one guest
         #[arg(long)]
         short: bool,
+        /// Install nothing: pass over it, loudly, where something is missing
+        #[arg(long)]
+        if_installed: bool,
     },
+    /// Installs what the libvirt sites need of Debian
+    LibvirtInstall,
     /// Two libvirt sites for `landfall plugin check`, until it is ended
     LibvirtSites {
         /// Where they live
@@ -43,7 +48,9 @@ fn main() -> ExitCode {
             landfall,
             plugins,
             short,
-        } => libvirt::run(&landfall, &plugins, short),
+            if_installed,
+        } => libvirt::run(&landfall, &plugins, short, if_installed),
+        Command::LibvirtInstall => libvirt::install(),
         Command::LibvirtSites { dir, ready } => libvirt::sites_until_ended(&dir, &ready),
         Command::LibvirtCleaner { dir } => libvirt::clean(&dir),
     };

@@ -18,6 +18,9 @@ const MEMORY_KIB: u32 = 16_384;
 /// How often it is tried to close a disk that QEMU still lets go of: each try is a round trip.
 const CLOSE_TRIES: u32 = 200;
 
+/// How often it is looked whether a port that is in use was noted: each is a round trip, and to note it takes one.
+const NOTED_TRIES: u32 = 200;
+
 /// A helper that runs and offers disks.
 #[derive(Debug, Clone)]
 pub(crate) struct Helper {
@@ -156,8 +159,11 @@ impl Helper {
                     libvirt.set_metadata(&domain, Some(facts.to_metadata()), LIVE)?;
                     return Ok(Self { domain, run, port });
                 }
-                // It was started, and the port was not noted before a crash.
                 Err(why) if why.contains("already running") => {
+                    if let Some(port) = Self::noted(libvirt, &domain)? {
+                        return Ok(Self { domain, run, port });
+                    }
+                    // It was started, and the port was not noted before a crash.
                     let _ = command(libvirt, &domain, "nbd-server-stop", &Value::Null)?;
                     last = why;
                 }
@@ -165,6 +171,19 @@ impl Helper {
             }
         }
         Err(refused("offer disks on any port of `nbd-ports`", &last))
+    }
+
+    /// The port that somebody who was faster is just noting.
+    fn noted(libvirt: &mut Libvirt, domain: &Domain) -> Result<Option<u16>, Failure> {
+        for _ in 0..NOTED_TRIES {
+            let text = libvirt.metadata(domain, LIVE)?;
+            if let Some(Facts::Helper(helper)) = text.as_deref().and_then(Facts::from_metadata)
+                && helper.port.is_some()
+            {
+                return Ok(helper.port);
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn command(&self, libvirt: &mut Libvirt, name: &str, arguments: &Value) -> Result<Value, Failure> {

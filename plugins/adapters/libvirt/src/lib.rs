@@ -14,8 +14,10 @@ mod failure;
 mod helper;
 mod libvirt;
 mod machine;
+mod merge;
 mod nbd;
 mod network;
+mod offer;
 mod owned;
 mod preflight;
 mod rpc;
@@ -172,11 +174,11 @@ impl Adapter for Libvirt {
         mark: &str,
         cursor: Option<String>,
     ) -> Result<ExtentPage, Failure> {
-        source::changes(machine, since.as_deref(), mark, cursor.as_deref())
+        offer::changes(machine, since.as_deref(), mark, cursor.as_deref())
     }
 
     fn read(machine: &str, mark: &str, extent: Extent, buffer: &Buffer) -> Result<(), Failure> {
-        source::read(machine, mark, extent, buffer)
+        offer::read(machine, mark, extent, buffer)
     }
 
     fn write(call: &Call, replica: &str, mark: &str, offset: u64, buffer: &Buffer) -> Result<(), Failure> {
@@ -210,9 +212,9 @@ fn poll(libvirt: &mut libvirt::Libvirt, handle: &str) -> Result<Progress, Failur
             Ok(deadline) => machine::poll_stop(libvirt, machine, deadline),
             Err(_) => return Ok(unknown()),
         },
-        ["merge", replica, point] => target::poll_merge(libvirt, replica, point).map(|outputs| match outputs {
+        ["merge", replica, point] => merge::poll_merge(libvirt, replica, point).map(|outputs| match outputs {
             Some(outputs) => Progress::Done(outputs),
-            None => Progress::Running(target::merging(handle)),
+            None => Progress::Running(merge::merging(handle)),
         }),
         _ => return Ok(unknown()),
     };

@@ -5,35 +5,19 @@
 //! through the helper, and gets its checkpoint there, so that what it writes later is noted from then on. Either is
 //! gone when the QEMU that holds it ends; the cycle then begins anew (`mark-lost`).
 
-use landfall_sdk::adapter_types::{Extent, ExtentPage, Release, Snapshot};
-use landfall_sdk::buffers::Buffer;
-use landfall_sdk::{Call, Failure, Pairs, clock, log, pair, session};
+use landfall_sdk::adapter_types::{Release, Snapshot};
+use landfall_sdk::{Call, Failure, Pairs, clock, log, pair};
 
-use crate::data::{self, Offer, Offered};
 use crate::domain::{self, DiskDefinition};
 use crate::facts::{hash, is_mark, mark_from};
-use crate::failure::mark_lost;
-use crate::helper::{Bitmap, Export, Helper, node_name};
-use crate::libvirt::{Domain, Libvirt, with};
+use crate::helper::{Helper, node_name};
+use crate::libvirt::{Domain, Libvirt};
+use crate::offer::{backup_bitmap, export_name, offered_mark};
 use crate::rpc::Error;
-use crate::xml::{at, attribute, escape, named, parse, text_at};
+use crate::xml::{escape, parse, text_at};
 
 /// What QEMU notes writes in: qcow2's own cluster.
 const GRANULARITY: u64 = 65_536;
-
-/// The name of the bitmap in which a backup shows what changed.
-fn backup_bitmap(target: &str) -> String {
-    format!("backup-{target}")
-}
-
-/// The name under which a disk is offered as of a mark.
-fn export_name(mark: &str, target: &str) -> String {
-    format!("{mark}/{target}")
-}
-
-fn offer_key(machine: &str, mark: &str) -> String {
-    format!("read/{machine}/{mark}")
-}
 
 /// One machine of a snapshot.
 struct Member {
@@ -206,14 +190,6 @@ fn end_backup(libvirt: &mut Libvirt, domain: &Domain) -> Result<(), Failure> {
     }
 }
 
-/// The mark that a backup of ours is for.
-fn offered_mark(backup: &xmltree::Element) -> Option<String> {
-    let disks = backup.get_child("disks")?;
-    let export = named(disks, "disk").find_map(|disk| disk.attributes.get("exportname").cloned())?;
-    let (mark, _) = export.split_once('/')?;
-    is_mark(mark).then(|| mark.to_owned())
-}
-
 /// The mark that changes are noted since: the one that the host will ask about, else the oldest there is, since which
 /// all newer changes are noted too.
 fn base(libvirt: &mut Libvirt, member: &Member) -> Result<Option<String>, Failure> {
@@ -342,159 +318,6 @@ fn mark_off(libvirt: &mut Libvirt, member: &Member, time: &str) -> Result<(), Fa
     Ok(libvirt.create_checkpoint(&member.domain, checkpoint, true)?)
 }
 
-/// Where a machine's disks are offered as of a mark.
-fn offer(machine: &str, mark: &str) -> Result<Offer, Failure> {
-    let key = offer_key(machine, mark);
-    if let Some(offer) = Offer::remembered(&key) {
-        return Ok(offer);
-    }
-    let offer = with(|libvirt| {
-        let domain = libvirt.domain(machine)?;
-        if libvirt.state(&domain)?.is_off() {
-            offer_off(libvirt, &domain, mark)
-        } else {
-            offer_running(libvirt, &domain, mark)
-        }
-    })?;
-    offer.remember(&key)?;
-    Ok(offer)
-}
-
-/// What is offered now may be another thing than what an earlier call found.
-fn forget<T>(machine: &str, mark: &str, answer: Result<T, Failure>) -> Result<T, Failure> {
-    if answer.is_err() {
-        session::delete(&offer_key(machine, mark));
-    }
-    answer
-}
-
-fn offer_running(libvirt: &mut Libvirt, domain: &Domain, mark: &str) -> Result<Offer, Failure> {
-    let gone = || mark_lost(&format!("the snapshot `{mark}` of `{}` is gone", domain.name));
-    let backup = libvirt.backup(domain)?.ok_or_else(gone)?;
-    let backup = parse(&backup).ok_or_else(gone)?;
-    if offered_mark(&backup).as_deref() != Some(mark) {
-        return Err(gone());
-    }
-    let port: u16 = attribute(&backup, &["server"], "port")
-        .and_then(|port| port.parse().ok())
-        .ok_or_else(gone)?;
-    let mut disks = Vec::new();
-    for disk in at(&backup, &["disks"])
-        .into_iter()
-        .flat_map(|disks| named(disks, "disk"))
-    {
-        let (Some(target), Some(export)) = (disk.attributes.get("name"), disk.attributes.get("exportname")) else {
-            continue;
-        };
-        disks.push(Offered {
-            bytes: data::size(port, export)?,
-            export: export.clone(),
-            bitmaps: vec![backup_bitmap(target)],
-        });
-    }
-    Ok(Offer {
-        port,
-        disks,
-        since: text_at(&backup, &["incremental"]),
-    })
-}
-
-/// The disks of a machine that is off, if they still hold what they held at the mark.
-fn offer_off(libvirt: &mut Libvirt, domain: &Domain, mark: &str) -> Result<Offer, Failure> {
-    let helper = Helper::ensure(libvirt)?;
-    let definition = libvirt.xml(domain)?;
-    let definition = parse(&definition).map(|xml| domain::disks(&xml)).unwrap_or_default();
-    let mut disks = Vec::new();
-    for disk in definition {
-        let Some(file) = disk.file else { continue };
-        let node = helper.open(libvirt, &file, true)?;
-        if !holds(&node.bitmaps, mark) {
-            helper.close(libvirt, &file)?;
-            return Err(mark_lost(&format!(
-                "`{}` has run since the snapshot `{mark}`",
-                domain.name
-            )));
-        }
-        let bitmaps: Vec<String> = marks(&node.bitmaps).collect();
-        let export = export_name(mark, &disk.target);
-        let offered = Export {
-            node: &node_name(&file),
-            name: &export,
-            writable: false,
-            bitmaps: &bitmaps,
-        };
-        helper.export(libvirt, &offered)?;
-        disks.push(Offered {
-            bytes: data::size(helper.port, &export)?,
-            export,
-            bitmaps,
-        });
-    }
-    Ok(Offer {
-        port: helper.port,
-        disks,
-        since: None,
-    })
-}
-
-/// Nothing was written since the mark.
-pub(crate) fn holds(bitmaps: &[Bitmap], mark: &str) -> bool {
-    bitmaps
-        .iter()
-        .any(|bitmap| bitmap.name == mark && bitmap.bytes == 0 && !bitmap.inconsistent)
-}
-
-fn marks(bitmaps: &[Bitmap]) -> impl Iterator<Item = String> {
-    let sound = bitmaps
-        .iter()
-        .filter(|bitmap| is_mark(&bitmap.name) && !bitmap.inconsistent);
-    sound.map(|bitmap| bitmap.name.clone())
-}
-
-pub(crate) fn changes(
-    machine: &str,
-    since: Option<&str>,
-    mark: &str,
-    cursor: Option<&str>,
-) -> Result<ExtentPage, Failure> {
-    let cursor = cursor.map_or(Ok(0), |text| {
-        text.parse()
-            .map_err(|_| Failure::definite("bad-cursor", format!("`{text}` is no cursor of this adapter")))
-    })?;
-    let offer = offer(machine, mark)?;
-    let offer = match since {
-        None => offer,
-        Some(since) => known_since(offer, since, machine)?,
-    };
-    forget(machine, mark, data::changes(&offer, since.is_none(), cursor))
-}
-
-/// The offer with the bitmaps that tell what changed since a mark.
-fn known_since(mut offer: Offer, since: &str, machine: &str) -> Result<Offer, Failure> {
-    // A backup shows one stretch of time. One that began earlier than asked shows too much, which changes nothing.
-    if offer.since.is_some() {
-        return Ok(offer);
-    }
-    // Every mark's own bitmap goes on to be written.
-    let all_have = offer
-        .disks
-        .iter()
-        .all(|disk| disk.bitmaps.iter().any(|name| name == since));
-    if !all_have || offer.disks.is_empty() {
-        let why = format!("what changed on `{machine}` since `{since}` is not known any more; everything is sent");
-        return Err(Failure::definite("since-lost", why));
-    }
-    for disk in &mut offer.disks {
-        disk.bitmaps.retain(|name| name == since);
-    }
-    Ok(offer)
-}
-
-pub(crate) fn read(machine: &str, mark: &str, extent: Extent, buffer: &Buffer) -> Result<(), Failure> {
-    let offer = offer(machine, mark)?;
-    forget(machine, mark, data::read(&offer, extent, buffer))
-}
-
 /// At the end of a cycle: old marks go, and nothing is read any more.
 pub(crate) fn release(libvirt: &mut Libvirt, release: &Release) -> Result<(), Failure> {
     let domain = match libvirt.domain(&release.machine) {
@@ -593,45 +416,5 @@ mod tests {
         );
         let told = parse(&checkpoint_xml(&member(), "1795343295123", Some("<domain/>"))).unwrap();
         assert_eq!(text_at(&told, &["creationTime"]).as_deref(), Some("1795343295"));
-    }
-
-    fn offer(since: Option<&str>, bitmaps: &[&str]) -> Offer {
-        let bitmaps = bitmaps.iter().map(|name| (*name).to_owned()).collect();
-        Offer {
-            port: 1,
-            disks: vec![Offered {
-                export: "e".into(),
-                bytes: 1,
-                bitmaps,
-            }],
-            since: since.map(str::to_owned),
-        }
-    }
-
-    #[test]
-    fn changes_are_told_only_where_they_are_known() {
-        assert!(known_since(offer(Some("lf-0"), &["backup-vda"]), "lf-1", "m").is_ok());
-        let known = known_since(offer(None, &["lf-1", "lf-2"]), "lf-1", "m").unwrap();
-        assert_eq!(known.disks[0].bitmaps, ["lf-1"]);
-        let lost = known_since(offer(None, &["backup-vda"]), "lf-1", "m").unwrap_err();
-        assert_eq!(
-            (&*lost.code, lost.definite, lost.retryable),
-            ("since-lost", true, false)
-        );
-    }
-
-    #[test]
-    fn a_disk_that_was_written_holds_the_mark_no_more() {
-        let bitmap = |bytes, inconsistent| {
-            [Bitmap {
-                name: "lf-1".into(),
-                bytes,
-                inconsistent,
-            }]
-        };
-        assert!(holds(&bitmap(0, false), "lf-1"));
-        assert!(!holds(&bitmap(65_536, false), "lf-1"));
-        assert!(!holds(&bitmap(0, true), "lf-1"));
-        assert!(!holds(&[], "lf-1"));
     }
 }

@@ -7,26 +7,18 @@
 
 use landfall_sdk::adapter_types::{DeletePoints, Power, PrepareReplica, ReceiveComplete};
 use landfall_sdk::buffers::Buffer;
-use landfall_sdk::{Call, Consistency, Failure, Pairs, Progress, RecoveryPoint, Running, pair, session};
-use serde_json::json;
+use landfall_sdk::{Call, Consistency, Failure, Pairs, Progress, RecoveryPoint, pair, session};
 
 use crate::data::{self, Offer, Offered};
 use crate::domain;
-use crate::facts::{Disk, Entry, Facts, Layer, Merge, Open, Origin, Owner, Replica, uuid_from};
+use crate::facts::{Disk, Entry, Facts, Layer, Open, Origin, Owner, Replica, uuid_from};
 use crate::failure::mark_lost;
 use crate::helper::{Export, Helper, node_name};
 use crate::libvirt::{CONFIG, Domain, Libvirt, uuid_of, uuid_text, with};
-use crate::source::holds;
+use crate::merge::{begin_merge, finish_merge, merging};
+use crate::offer::holds;
 use crate::storage;
 use crate::xml::{escape, parse};
-
-/// How often a merge is looked at.
-const MERGE_POLL_MS: u32 = 500;
-
-/// The one job of the helper for a replica.
-fn job(replica: &str) -> String {
-    format!("merge-{replica}")
-}
 
 /// A replica and the machine that stands for it.
 pub(crate) struct Held {
@@ -36,12 +28,12 @@ pub(crate) struct Held {
 
 impl Held {
     /// Atomic and durable: libvirt replaces one file.
-    fn save(&self, libvirt: &mut Libvirt) -> Result<(), Failure> {
+    pub(crate) fn save(&self, libvirt: &mut Libvirt) -> Result<(), Failure> {
         let text = Facts::Replica(Box::new(self.replica.clone())).to_metadata();
         Ok(libvirt.set_metadata(&self.domain, Some(text), CONFIG)?)
     }
 
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.domain.reference()
     }
 }
@@ -328,7 +320,7 @@ fn discard(libvirt: &mut Libvirt, helper: &Helper, held: &mut Held) -> Result<()
     Ok(())
 }
 
-fn empty_trash(libvirt: &mut Libvirt, held: &mut Held) -> Result<(), Failure> {
+pub(crate) fn empty_trash(libvirt: &mut Libvirt, held: &mut Held) -> Result<(), Failure> {
     if held.replica.trash.is_empty() {
         return Ok(());
     }
@@ -405,15 +397,6 @@ pub(crate) fn process(libvirt: &mut Libvirt, call: &Call, replica: &str) -> Resu
     Ok(Progress::Done(point_outputs(point.as_deref())))
 }
 
-pub(crate) fn merging(handle: &str) -> Running {
-    Running {
-        handle: handle.to_owned(),
-        percent: None,
-        note: "two old layers become one".to_owned(),
-        poll_after_ms: MERGE_POLL_MS,
-    }
-}
-
 pub(crate) fn point_outputs(point: Option<&str>) -> Pairs {
     let point = point.filter(|point| !point.is_empty());
     point
@@ -431,120 +414,6 @@ pub(crate) fn processed(libvirt: &mut Libvirt, key: &str, replica: &str) -> Resu
         .iter()
         .find(|entry| entry.key.as_deref() == Some(key));
     Ok(entry.map(|entry| point_outputs(entry.point.as_deref())))
-}
-
-/// Polls a merge. Whether it worked or not, the point is there.
-pub(crate) fn poll_merge(libvirt: &mut Libvirt, replica: &str, point: &str) -> Result<Option<Pairs>, Failure> {
-    let mut held = find(libvirt, replica)?;
-    let Some(helper) = Helper::running(libvirt)? else {
-        return Ok(Some(point_outputs(Some(point))));
-    };
-    if merge_runs(libvirt, &helper, &held)? {
-        return Ok(None);
-    }
-    finish_merge(libvirt, &helper, &mut held)?;
-    Ok(Some(point_outputs(Some(point))))
-}
-
-/// True: a merge runs. Layers that a machine lies upon are left alone, and so is everything while one is written.
-fn begin_merge(libvirt: &mut Libvirt, held: &mut Held) -> Result<bool, Failure> {
-    let helper = Helper::ensure(libvirt)?;
-    if held.replica.open.is_some() || !machines(libvirt, &held.id())?.is_empty() {
-        return Ok(false);
-    }
-    held.replica.drop_unused();
-    if !held.replica.trash.is_empty() {
-        held.save(libvirt)?;
-        empty_trash(libvirt, held)?;
-    }
-    if held.replica.merge.is_some() {
-        if merge_runs(libvirt, &helper, held)? {
-            return Ok(true);
-        }
-        finish_merge(libvirt, &helper, held)?;
-    }
-    // One disk at a time is merged; with several a crash between them would leave layers of two times.
-    let Some((lower, upper)) = held.replica.mergeable().filter(|_| held.replica.disks.len() == 1) else {
-        return Ok(false);
-    };
-    let file = |number| {
-        held.replica
-            .layer(number)
-            .and_then(|layer| layer.files.first())
-            .cloned()
-    };
-    let (Some(below), Some(above)) = (file(lower), file(upper)) else {
-        return Ok(false);
-    };
-    let over = held
-        .replica
-        .layers
-        .iter()
-        .position(|layer| layer.number == upper)
-        .map(|place| place + 1);
-    let Some(device) = over.and_then(|place| held.replica.layers.get(place)?.files.first().cloned()) else {
-        return Ok(false);
-    };
-    held.replica.merge = Some(Merge {
-        run: helper.run.clone(),
-        lower,
-        upper,
-    });
-    held.save(libvirt)?;
-    helper.open(libvirt, &device, false)?;
-    let arguments = json!({
-        "job-id": job(&held.id()), "device": node_name(&device), "base": below, "top": above, "auto-dismiss": false,
-    });
-    helper.command(libvirt, "block-commit", &arguments)?;
-    Ok(true)
-}
-
-/// The helper's job, if there is one: whether it is over, and what went wrong.
-fn merge_job(libvirt: &mut Libvirt, helper: &Helper, held: &Held) -> Result<Option<(bool, Option<String>)>, Failure> {
-    let jobs = helper.command(libvirt, "query-jobs", &serde_json::Value::Null)?;
-    let ours = jobs.as_array().and_then(|jobs| {
-        jobs.iter()
-            .find(|one| one.get("id").and_then(serde_json::Value::as_str) == Some(&*job(&held.id())))
-            .cloned()
-    });
-    Ok(ours.map(|job| {
-        let over = job.get("status").and_then(serde_json::Value::as_str) == Some("concluded");
-        let error = job.get("error").and_then(serde_json::Value::as_str).map(str::to_owned);
-        (over, error)
-    }))
-}
-
-fn merge_runs(libvirt: &mut Libvirt, helper: &Helper, held: &Held) -> Result<bool, Failure> {
-    Ok(merge_job(libvirt, helper, held)?.is_some_and(|(over, _)| !over))
-}
-
-/// After this no merge is under way: one that ended well is noted, one that did not is forgotten. Until its end the
-/// chain reads as before, so either is right.
-fn finish_merge(libvirt: &mut Libvirt, helper: &Helper, held: &mut Held) -> Result<(), Failure> {
-    let Some(merge) = held.replica.merge.clone() else {
-        return Ok(());
-    };
-    let ended = merge_job(libvirt, helper, held)?;
-    if let Some((false, _)) = ended {
-        let why = "two old layers of the replica are becoming one; it goes on right after";
-        return Err(Failure::in_doubt("busy", why).retryable());
-    }
-    if ended.is_some() {
-        helper.command(libvirt, "job-dismiss", &json!({ "id": job(&held.id()) }))?;
-    }
-    let place = held.replica.layers.iter().position(|layer| layer.number == merge.upper);
-    let device = place.and_then(|place| held.replica.layers.get(place + 1)?.files.first().cloned());
-    if let Some(device) = device {
-        helper.close(libvirt, &device)?;
-    }
-    // A machine that was made meanwhile may lie upon the upper file: then that stays, and says the same as before.
-    let is_free = machines(libvirt, &held.id())?.is_empty();
-    match ended {
-        Some((true, None)) if is_free && merge.run == helper.run => held.replica.merged(merge.lower, merge.upper),
-        _ => held.replica.merge = None,
-    }
-    held.save(libvirt)?;
-    empty_trash(libvirt, held)
 }
 
 /// Machines that lie upon a replica.

@@ -57,10 +57,16 @@ pub(crate) fn clean(directory: &Path) -> Result<()> {
     let mut word = Vec::new();
     std::io::stdin().read_to_end(&mut word).context("cannot watch")?;
     end_all(directory)?;
-    if word != b"keep" {
-        fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    if word == b"keep" {
+        return Ok(());
     }
-    Ok(())
+    match fs::remove_dir_all(directory) {
+        // Somebody who made it removes it too.
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Ends whatever runs with this directory in its command line, until nothing does.

@@ -144,25 +144,32 @@ impl Landfall {
     /// Runs a job to its end, which must be a good one.
     pub(super) fn job(&self, arguments: &[&str]) -> Result<Value> {
         let id = self.begin(arguments)?;
-        self.wait(&id)
+        self.wait(&id, &["succeeded"])
     }
 
     /// Starts a job, and gives its id.
     pub(super) fn begin(&self, arguments: &[&str]) -> Result<String> {
-        let job = self.json(&[arguments, &["--detach"]].concat())?;
+        let job = self.json(&[arguments, &["--detach"]].concat());
+        if job.is_err() {
+            // What a person would be told.
+            let _ = self.show(&[arguments, &["--detach"]].concat());
+        }
+        let job = job?;
         Ok(text(&job, "id").context("a job without an id")?.to_owned())
     }
 
-    /// Until a job has ended well.
-    pub(super) fn wait(&self, id: &str) -> Result<Value> {
+    /// Until a job has ended, in one of the wanted ways.
+    pub(super) fn wait(&self, id: &str, wanted: &[&str]) -> Result<Value> {
         let began = Instant::now();
         loop {
             let job = self.json(&["job", "show", id])?;
             match text(&job, "status") {
-                Some("succeeded") => return Ok(job),
-                Some("failed" | "cancelled" | "stuck" | "completed-with-errors" | "abandoned") => {
+                Some(status) if wanted.contains(&status) => return Ok(job),
+                Some(
+                    status @ ("succeeded" | "failed" | "cancelled" | "stuck" | "completed-with-errors" | "abandoned"),
+                ) => {
                     self.show(&["job", "show", id])?;
-                    bail!("job {id} did not succeed");
+                    bail!("job {id} is {status}, and should be {}", wanted.join(" or "));
                 }
                 _ => {}
             }

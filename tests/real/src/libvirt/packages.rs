@@ -42,7 +42,16 @@ fn missing() -> Vec<&'static str> {
         .collect()
 }
 
-/// Everything is there, so that the short form can run.
+/// What is missing, if anything is.
+pub(super) fn absent() -> Option<String> {
+    let mut wanted = missing();
+    if kernel_place().is_ok_and(|place| unpacked(&place).is_err()) {
+        wanted.push(KERNEL);
+    }
+    (!wanted.is_empty()).then(|| wanted.join(" "))
+}
+
+/// Installs what is missing, and says so.
 pub(super) fn install() -> Result<()> {
     let wanted = missing();
     if wanted.is_empty() {
@@ -93,12 +102,8 @@ fn output(program: &str, arguments: &[&str], directory: &Path) -> Result<String>
 
 /// Unpacked, not installed, and kept for the next time.
 pub(super) fn kernel() -> Result<Kernel> {
-    let target = std::env::current_exe().context("this program has no path")?;
-    let target = target
-        .ancestors()
-        .nth(2)
-        .context("this program lies in target/PROFILE")?;
-    let place = target.join("real-kernel");
+    let place = kernel_place()?;
+    let target = place.parent().context("it lies in `target`")?;
     if let Ok(kernel) = unpacked(&place) {
         return Ok(kernel);
     }
@@ -124,6 +129,14 @@ pub(super) fn kernel() -> Result<Kernel> {
     let _ = fs::remove_dir_all(&place);
     fs::rename(&unpacking, &place).context("cannot keep the kernel")?;
     unpacked(&place)
+}
+
+fn kernel_place() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("this program has no path")?;
+    let target = program.ancestors().nth(2);
+    Ok(target
+        .context("this program lies in target/PROFILE")?
+        .join("real-kernel"))
 }
 
 fn unpacked(place: &Path) -> Result<Kernel> {

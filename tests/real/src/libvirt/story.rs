@@ -91,7 +91,7 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
         landfall.kill_and_restart()?;
         say("killed, and started again");
     }
-    landfall.wait(&job)?;
+    landfall.wait(&job, &["succeeded"])?;
     story.until_points(&landfall, &tiers)?;
     landfall.show(&["item", "list"])?;
 
@@ -230,7 +230,7 @@ impl Story<'_> {
             landfall.kill_and_restart()?;
             say("the daemon was killed (SIGKILL) in the middle, and started again");
         }
-        let job = landfall.wait(&job)?;
+        let job = landfall.wait(&job, &["succeeded"])?;
         for tier in tiers.iter_mut() {
             let source = Site::last_record(&from.disk(&tier.machine)?)?;
             let (found, bad) = (ask_until(&tier.next, "found")?, ask_until(&tier.next, "bad")?);
@@ -293,7 +293,8 @@ impl Story<'_> {
             "--accept-split-brain-risk",
             risk,
         ])?;
-        let job = landfall.wait(&job)?;
+        // The shutdowns at a site that is gone failed, and that is said.
+        let job = landfall.wait(&job, &["completed-with-errors"])?;
         for ((tier, seen), disk) in tiers.iter().zip(&seen).zip(&disks) {
             let source = Site::last_record(disk)?;
             let (found, bad) = (ask_until(&tier.next, "found")?, ask_until(&tier.next, "bad")?);
