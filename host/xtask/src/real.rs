@@ -22,12 +22,19 @@ impl What {
 }
 
 /// How much of it.
+#[expect(clippy::struct_excessive_bools, reason = "options that exclude each other")]
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct Form {
     /// Only what `test` runs too
     #[arg(long)]
     short: bool,
+    /// What goes wrong at a site
+    #[arg(long)]
+    trouble: bool,
+    /// Speed and memory of replication
+    #[arg(long)]
+    measure: bool,
     /// Only install what it needs from Debian
     #[arg(long)]
     install: bool,
@@ -39,15 +46,21 @@ pub(crate) fn run(what: What, form: Form) -> Result<()> {
     }
     let built = build::plugins()?;
     let mut command = story(what, &built)?;
-    if form.short {
-        command.arg("--short");
+    for (wanted, name) in [
+        (form.short, "short"),
+        (form.trouble, "trouble"),
+        (form.measure, "measure"),
+    ] {
+        if wanted {
+            command.args(["--form", name]);
+        }
     }
     check(&mut command)
 }
 
 /// The short form of each, where what it needs is there; where it is not, that is said.
 pub(crate) fn short(built: &Built) -> Result<()> {
-    check(story(What::Libvirt, built)?.args(["--short", "--if-installed"]))
+    check(story(What::Libvirt, built)?.args(["--form", "short", "--if-installed"]))
 }
 
 fn program() -> Result<Command> {

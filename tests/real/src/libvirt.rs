@@ -4,10 +4,12 @@
 mod cleaner;
 mod guest;
 mod host;
+mod measure;
 mod packages;
 mod site;
 mod story;
 mod tell;
+mod trouble;
 
 use std::fs;
 use std::path::Path;
@@ -26,8 +28,21 @@ pub(crate) fn install() -> Result<()> {
     packages::kernel().map(drop)
 }
 
-/// The whole story, or its short form.
-pub(crate) fn run(landfall: &Path, plugins: &Path, short: bool, if_installed: bool) -> Result<()> {
+/// What is played.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Form {
+    /// Three tiers: protect, test, cleanup, planned, commit, back, failback, unplanned; the daemon is killed twice
+    Whole,
+    /// One guest, to its commit
+    Short,
+    /// What goes wrong at a site: its daemon ends, a machine is deleted, its pool is full
+    Trouble,
+    /// Speed and memory of replication
+    Measure,
+}
+
+/// Plays it, and cleans up.
+pub(crate) fn run(landfall: &Path, plugins: &Path, form: Form, if_installed: bool) -> Result<()> {
     if if_installed && let Some(missing) = packages::absent() {
         say(&format!(
             "\n!! SKIPPED: libvirt with real guests. Missing: {missing}\n!! `cargo xtask real libvirt --install` installs it.\n"
@@ -43,7 +58,12 @@ pub(crate) fn run(landfall: &Path, plugins: &Path, short: bool, if_installed: bo
         .context("no temporary directory")?
         .keep();
     let cleaner = Cleaner::watch(&directory)?;
-    let result = story::play(landfall, plugins, &directory, &kernel, short);
+    let result = match form {
+        Form::Whole => story::play(landfall, plugins, &directory, &kernel, false),
+        Form::Short => story::play(landfall, plugins, &directory, &kernel, true),
+        Form::Trouble => trouble::play(landfall, plugins, &directory, &kernel),
+        Form::Measure => measure::play(landfall, plugins, &directory, &kernel),
+    };
     match result {
         Ok(()) => cleaner.clean_all(),
         Err(error) => {
@@ -64,7 +84,7 @@ pub(crate) fn sites_until_ended(directory: &Path, ready: &Path) -> Result<()> {
     let b = Site::up(directory, "b")?;
     a.pool()?;
     b.pool()?;
-    a.guest(&image, "db", None)?;
+    a.guest(&image, "db", 0)?;
     a.boot("db")?;
     fs::write(ready, "unix:/").context("cannot say that it is ready")?;
     std::thread::park();

@@ -19,9 +19,9 @@ enum Command {
         /// The directory of built plugins
         #[arg(long)]
         plugins: PathBuf,
-        /// Only protect, test, cleanup and a planned failover, of one guest
-        #[arg(long)]
-        short: bool,
+        /// What is played
+        #[arg(long, value_enum, default_value = "whole")]
+        form: libvirt::Form,
         /// Install nothing: pass over it, loudly, where something is missing
         #[arg(long)]
         if_installed: bool,
@@ -47,9 +47,9 @@ fn main() -> ExitCode {
         Command::Libvirt {
             landfall,
             plugins,
-            short,
+            form,
             if_installed,
-        } => libvirt::run(&landfall, &plugins, short, if_installed),
+        } => libvirt::run(&landfall, &plugins, form, if_installed),
         Command::LibvirtInstall => libvirt::install(),
         Command::LibvirtSites { dir, ready } => libvirt::sites_until_ended(&dir, &ready),
         Command::LibvirtCleaner { dir } => libvirt::clean(&dir),

@@ -108,7 +108,8 @@ impl Adapter for Libvirt {
 
     fn submit(call: &Call, operation: &Operation) -> Result<Progress, Failure> {
         with(|libvirt| match operation {
-            Operation::Shutdown(shutdown) | Operation::Stop(shutdown) => machine::stop(libvirt, shutdown),
+            Operation::Shutdown(shutdown) => machine::shut_down(libvirt, shutdown),
+            Operation::Stop(stop) => machine::stop(libvirt, stop),
             Operation::Hold(hold) => nothing(machine::hold(libvirt, hold)),
             Operation::Snapshot(snapshot) => source::snapshot(libvirt, call, snapshot).map(done),
             Operation::Release(release) => nothing(source::release(libvirt, release)),

@@ -114,6 +114,7 @@ const SHUTDOWN_FLAGS: u32 = 258;
 const SET_METADATA: u32 = 264;
 const GET_METADATA: u32 = 265;
 const LIST_DOMAINS: u32 = 273;
+const LIST_VOLUMES: u32 = 282;
 const LIST_NETWORKS: u32 = 283;
 const FS_FREEZE: u32 = 335;
 const FS_THAW: u32 = 336;
@@ -434,6 +435,11 @@ impl Libvirt {
 
     pub(crate) fn volume(&mut self, path: &str) -> Result<Option<Volume>> {
         absent(self.call(VOLUME_BY_PATH, &(path.to_owned(),)), code::NO_VOLUME)
+    }
+
+    pub(crate) fn volumes(&mut self, pool: &Pool) -> Result<Vec<Volume>> {
+        let (volumes, _): (Vec<Volume>, u32) = self.call(LIST_VOLUMES, &(pool.clone(), 1_i32, 0_u32))?;
+        Ok(volumes)
     }
 
     /// Once it is gone it is gone.

@@ -258,8 +258,16 @@ fn first_checkpoint(xml: &str, mark: &str, now_ms: u64) -> String {
     )
 }
 
-/// Guest shutdown, or power off when forced.
+/// As [`shut_down`], for a machine made here: one that is gone is off.
 pub(crate) fn stop(libvirt: &mut Libvirt, shutdown: &Shutdown) -> Result<Progress, Failure> {
+    match shut_down(libvirt, shutdown) {
+        Err(failure) if failure.code == "not-found" => Ok(Progress::Done(Pairs::new())),
+        other => other,
+    }
+}
+
+/// Guest shutdown, or power off when forced.
+pub(crate) fn shut_down(libvirt: &mut Libvirt, shutdown: &Shutdown) -> Result<Progress, Failure> {
     let domain = libvirt.domain(&shutdown.machine)?;
     kept(libvirt, &domain)?;
     if libvirt.state(&domain)?.is_off() {
@@ -405,7 +413,8 @@ fn ours(domain: &Domain, machine: &Machine) -> Result<(), Failure> {
 pub(crate) fn delete(libvirt: &mut Libvirt, reference: &str) -> Result<(), Failure> {
     let domain = match libvirt.domain(reference) {
         Ok(domain) => domain,
-        Err(failure) if failure.code == "not-found" => return Ok(()),
+        // Somebody deleted it behind our back, and perhaps not its files.
+        Err(failure) if failure.code == "not-found" => return storage::delete_all(libvirt, &format!("{reference}.")),
         Err(failure) => return Err(failure),
     };
     let machine = kept(libvirt, &domain)?;

@@ -45,6 +45,17 @@ pub(crate) fn create(libvirt: &mut Libvirt, name: &str, bytes: u64, over: Option
     Ok(path)
 }
 
+/// Removes the files whose names begin so.
+pub(crate) fn delete_all(libvirt: &mut Libvirt, beginning: &str) -> Result<(), Failure> {
+    let pool = pool(libvirt)?;
+    for (_, name, path) in libvirt.volumes(&pool)? {
+        if name.starts_with(beginning) {
+            libvirt.delete_volume(&path)?;
+        }
+    }
+    Ok(())
+}
+
 fn volume(name: &str, bytes: u64, over: Option<&str>) -> String {
     let over = over
         .map(|path| {

@@ -14,7 +14,7 @@ use super::cleaner;
 use super::guest::Image;
 
 /// The daemon asks QEMU what it can before it answers.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// Each guest's memory; a kernel and a shell need half.
 const GUEST_MIB: u32 = 96;
@@ -27,7 +27,6 @@ const USER: &str = "libvirt-qemu";
 
 /// A running site.
 pub(super) struct Site {
-    pub(super) name: String,
     pub(super) directory: PathBuf,
     pub(super) port: u16,
     daemon: Child,
@@ -53,7 +52,6 @@ impl Site {
         }
         let daemon = launch(&directory)?;
         let mut site = Self {
-            name: name.to_owned(),
             directory,
             port,
             daemon,
@@ -101,8 +99,9 @@ impl Site {
         Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
     }
 
-    /// Defines a guest with a disk, on QEMU's user network. Gives its reference. `fill`: MiB of random data on its disk.
-    pub(super) fn guest(&self, image: &Image, name: &str, fill: Option<u64>) -> Result<String> {
+    /// Defines a guest with a disk, on QEMU's user network. Gives its reference. `fill`: MiB of random data on its disk,
+    /// behind its first half.
+    pub(super) fn guest(&self, image: &Image, name: &str, fill: u64) -> Result<String> {
         let disk = self.directory.join("disks").join(format!("{name}.qcow2"));
         make_disk(&disk, fill)?;
         let xml = format!(
@@ -171,6 +170,19 @@ impl Site {
         Ok(())
     }
 
+    /// One guest's QEMU is killed.
+    pub(super) fn kill_guest(&self, name: &str) -> Result<()> {
+        let file = self.directory.join(format!("run/libvirt/qemu/run/{name}.pid"));
+        let id = fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
+        cleaner::kill(id.trim().parse()?, "KILL");
+        let began = Instant::now();
+        while self.virsh(&["domstate", name])? != "shut off" {
+            ensure!(began.elapsed() < READY_WITHIN, "`{name}` does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
     /// The daemon alone is ended; its guests go on.
     pub(super) fn kill_daemon(&mut self) -> Result<()> {
         self.daemon.kill().context("the daemon is gone")?;
@@ -183,11 +195,7 @@ impl Site {
         self.daemon = launch(&self.directory)?;
         let began = Instant::now();
         while let Err(error) = self.virsh(&["version"]) {
-            ensure!(
-                began.elapsed() < READY_WITHIN,
-                "site {} does not come back: {error}",
-                self.name
-            );
+            ensure!(began.elapsed() < READY_WITHIN, "the daemon does not come back: {error}");
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(())
@@ -251,14 +259,12 @@ fn launch(directory: &Path) -> Result<Child> {
 }
 
 /// Empty, with some random data in its second half.
-fn make_disk(disk: &Path, fill: Option<u64>) -> Result<()> {
+fn make_disk(disk: &Path, fill: u64) -> Result<()> {
     let raw = disk.with_extension("raw");
     let mut plain = File::create(&raw)?;
-    plain.set_len(DISK)?;
-    if let Some(mebibytes) = fill {
-        plain.seek(SeekFrom::Start(DISK / 2))?;
-        std::io::copy(&mut File::open("/dev/urandom")?.take(mebibytes << 20), &mut plain)?;
-    }
+    plain.set_len(DISK.max(DISK / 2 + (fill << 20)))?;
+    plain.seek(SeekFrom::Start(DISK / 2))?;
+    std::io::copy(&mut File::open("/dev/urandom")?.take(fill << 20), &mut plain)?;
     let mut command = Command::new("qemu-img");
     command
         .args(["convert", "-f", "raw", "-O", "qcow2"])

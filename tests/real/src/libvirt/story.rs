@@ -22,7 +22,7 @@ const TIERS: [&str; 3] = ["db", "app", "web"];
 const FILL: u64 = 128;
 
 /// The ports on which the two sites' QEMUs offer disks.
-const PORTS: [(u16, u16); 2] = [(47_100, 47_149), (47_150, 47_199)];
+pub(super) const PORTS: [(u16, u16); 2] = [(47_100, 47_149), (47_150, 47_199)];
 
 /// A point of a whole application this old still counts as kept, beside the time from the loss to the request.
 const SLACK_MS: u64 = 2_000;
@@ -49,7 +49,7 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
     south.pool()?;
     let mut tiers = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        let machine = north.guest(&image, name, Some(FILL))?;
+        let machine = north.guest(&image, name, FILL)?;
         north.boot(name)?;
         let address = format!("127.0.1.{}", index + 1);
         north.forward(name, &address)?;
@@ -92,7 +92,7 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
         say("killed, and started again");
     }
     landfall.wait(&job, &["succeeded"])?;
-    story.until_points(&landfall, &tiers)?;
+    Story::until_points(&landfall, &tiers)?;
     landfall.show(&["item", "list"])?;
 
     step("A test failover, in networks that reach nothing; the web server is checked by a runbook");
@@ -138,7 +138,7 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
     story.apply(&landfall, "home", &tiers, ("south", "north"))?;
     landfall.job(&["protect", "--plan", "home"])?;
     for tier in &tiers {
-        let sent = story.bytes(&landfall, &tier.item)?;
+        let sent = Story::bytes(&landfall, &tier.item)?;
         print(&format!("{}: {sent} bytes sent of a disk of {DISK}", tier.item))?;
         ensure!(
             sent < FILL << 20,
@@ -146,7 +146,7 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
             tier.item
         );
     }
-    story.until_points(&landfall, &tiers)?;
+    Story::until_points(&landfall, &tiers)?;
     step("Failback, planned");
     story.planned(&mut landfall, "home", "failback", &mut tiers, [&south, &north], false)?;
     landfall.job(&["commit", "home"])?;
@@ -156,13 +156,13 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
     // The old machines at the addresses to come are off.
     story.apply(&landfall, "again", &tiers, ("north", "south"))?;
     landfall.job(&["protect", "--plan", "again"])?;
-    story.until_points(&landfall, &tiers)?;
+    Story::until_points(&landfall, &tiers)?;
     story.unplanned(&landfall, &tiers, &mut north)?;
     landfall.show(&["item", "list"])?;
     story.end(began)
 }
 
-fn step(words: &str) {
+pub(super) fn step(words: &str) {
     say(&format!("\n== {words}"));
 }
 
@@ -178,13 +178,13 @@ impl Story<'_> {
     fn apply(&mut self, landfall: &Landfall, plan: &str, tiers: &[Tier], (from, to): (&str, &str)) -> Result<()> {
         let mut groups = String::new();
         for tier in tiers {
-            self.inventory.push_str(&format!(
-                "  - name: {}\n    source: {{ site: {from}, machine: {} }}\n    target: {{ site: {to} }}\n    networks:\n      \
+            self.inventory = format!(
+                "{}  - name: {}\n    source: {{ site: {from}, machine: {} }}\n    target: {{ site: {to} }}\n    networks:\n      \
                  - {{ nic: nic-0, production: lan, test: bubble, addresses: [{}] }}\n    replication: {{ rpo: 4s, \
                  points-every: 6s, retention: 1h }}\n",
-                tier.item, tier.machine, tier.next
-            ));
-            groups.push_str(&format!("  - name: {}\n    machines: [{}]\n", tier.name, tier.item));
+                self.inventory, tier.item, tier.machine, tier.next
+            );
+            groups = format!("{groups}  - name: {}\n    machines: [{}]\n", tier.name, tier.item);
         }
         let last = tiers.last().context("no tier")?.name;
         let text = format!(
@@ -198,7 +198,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    fn until_points(&self, landfall: &Landfall, tiers: &[Tier]) -> Result<()> {
+    fn until_points(landfall: &Landfall, tiers: &[Tier]) -> Result<()> {
         landfall.until("every item has two points", |landfall| {
             let items = landfall.json(&["item", "list"])?;
             let has = |tier: &Tier| item(&items, &tier.item).and_then(|item| item.get("points")?.as_u64()) >= Some(2);
@@ -206,7 +206,7 @@ impl Story<'_> {
         })
     }
 
-    fn bytes(&self, landfall: &Landfall, name: &str) -> Result<u64> {
+    fn bytes(landfall: &Landfall, name: &str) -> Result<u64> {
         let items = landfall.json(&["item", "list"])?;
         let sent = item(&items, name).and_then(|item| item.get("bytes-sent")?.as_u64());
         sent.with_context(|| format!("`{name}` has no bytes-sent: {items}"))
@@ -242,7 +242,7 @@ impl Story<'_> {
                 bad,
                 rpo_ms: job_item(&job, &tier.item).and_then(|item| item.get("rpo-ms")?.as_u64()),
                 loss_ms: None,
-                bytes: self.bytes(landfall, &tier.item)?,
+                bytes: Self::bytes(landfall, &tier.item)?,
             };
             ensure!(
                 row.lost() == 0 && bad == 0 && found > 0,
@@ -316,7 +316,7 @@ impl Story<'_> {
                 bad,
                 rpo_ms: Some(rpo),
                 loss_ms: Some(loss),
-                bytes: self.bytes(landfall, &tier.item)?,
+                bytes: Self::bytes(landfall, &tier.item)?,
             };
             ensure!(bad == 0 && found > 0, "{}: found {found}, {bad} bad", tier.item);
             ensure!(
@@ -373,7 +373,7 @@ fn machines(landfall: &Landfall, site: &str) -> Result<Vec<String>> {
         .collect())
 }
 
-fn item<'v>(items: &'v Value, name: &str) -> Option<&'v Value> {
+pub(super) fn item<'v>(items: &'v Value, name: &str) -> Option<&'v Value> {
     let list = items.as_array().or_else(|| items.get("items")?.as_array())?;
     list.iter().find(|item| text(item, "name") == Some(name))
 }
