@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use landfall_recovery::codes;
 use landfall_recovery::cycle::{Cycle, Due, Mark, Member, Progress};
 use landfall_recovery::words::{Consistency, Failure, Pairs};
@@ -22,7 +23,9 @@ use crate::sites::Pins;
 
 /// Bytes that move at once: large enough that a call costs little beside them, small enough that a job that needs the
 /// item waits for one slice only and memory stays flat.
-const SLICE: u64 = 1 << 20;
+const SLICE: u64 = 4 << 20;
+/// Slices of one machine under way at once: while one is read another is written, and neither side waits for the other.
+const SLICES_AT_ONCE: usize = 2;
 /// The place to go on from is made durable this often: a crash repeats at most so many bytes, which changes nothing.
 const SAVE_EVERY: u64 = 64 << 20;
 
@@ -264,14 +267,25 @@ impl Run<'_> {
                 .extents
                 .iter()
                 .fold(0, |sum: u64, extent| sum.saturating_add(extent.bytes));
-            for slice in page
-                .extents
-                .iter()
-                .flat_map(slices)
-                .filter(|slice| slice.offset.saturating_add(slice.bytes) > member.sent_to)
-            {
-                self.make_way(cycle)?;
-                self.slice(cycle, (name, &machine, &replica, &mark), slice).await?;
+            let fixed = cycle.clone();
+            let slices = page.extents.iter().flat_map(slices);
+            let unsent = slices.filter(|slice| slice.offset.saturating_add(slice.bytes) > member.sent_to);
+            let mut moving = unsent.map(|slice| {
+                let (fixed, machine, replica, mark) = (&fixed, &machine, &replica, &mark);
+                async move {
+                    self.make_way(fixed)?;
+                    self.slice(fixed, (name, machine, replica, mark), slice).await?;
+                    Ok::<_, CycleError>(slice)
+                }
+            });
+            // In their order, so that all before one that is done is done. Dropped with slices under way: they are sent
+            // again, which changes nothing.
+            // The first one goes alone: with it both sides open what the others then find.
+            let alone: Vec<_> = moving.by_ref().take(1).collect();
+            let others = stream::iter(moving).buffered(SLICES_AT_ONCE);
+            let mut moving = stream::iter(alone).buffered(1).chain(others);
+            while let Some(slice) = moving.next().await {
+                let slice = slice?;
                 moved += slice.bytes;
                 unsaved += slice.bytes;
                 self.show(name, moved, total);
