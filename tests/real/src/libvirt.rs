@@ -41,14 +41,19 @@ pub(crate) enum Form {
     Measure,
 }
 
-/// Plays it, and cleans up.
-pub(crate) fn run(landfall: &Path, plugins: &Path, form: Form, if_installed: bool) -> Result<()> {
-    if if_installed && let Some(missing) = packages::absent() {
+/// The short form; where something is missing that is said, and nothing is installed.
+pub(crate) fn run_if_installed(landfall: &Path, plugins: &Path) -> Result<()> {
+    if let Some(missing) = packages::absent() {
         say(&format!(
             "\n!! SKIPPED: libvirt with real guests. Missing: {missing}\n!! `cargo xtask real libvirt --install` installs it.\n"
         ));
         return Ok(());
     }
+    run(landfall, plugins, Form::Short)
+}
+
+/// Plays it, and cleans up.
+pub(crate) fn run(landfall: &Path, plugins: &Path, form: Form) -> Result<()> {
     let (landfall, plugins) = (&landfall.canonicalize()?, &plugins.canonicalize()?);
     packages::install()?;
     let kernel = packages::kernel()?;

@@ -22,9 +22,15 @@ enum Command {
         /// What is played
         #[arg(long, value_enum, default_value = "whole")]
         form: libvirt::Form,
-        /// Install nothing: pass over it, loudly, where something is missing
+    },
+    /// The short form of all platforms whose packages are installed; the others are passed over, loudly
+    Short {
+        /// The built program
         #[arg(long)]
-        if_installed: bool,
+        landfall: PathBuf,
+        /// The directory of built plugins
+        #[arg(long)]
+        plugins: PathBuf,
     },
     /// Installs what the libvirt sites need of Debian
     LibvirtInstall,
@@ -48,8 +54,8 @@ fn main() -> ExitCode {
             landfall,
             plugins,
             form,
-            if_installed,
-        } => libvirt::run(&landfall, &plugins, form, if_installed),
+        } => libvirt::run(&landfall, &plugins, form),
+        Command::Short { landfall, plugins } => libvirt::run_if_installed(&landfall, &plugins),
         Command::LibvirtInstall => libvirt::install(),
         Command::LibvirtSites { dir, ready } => libvirt::sites_until_ended(&dir, &ready),
         Command::LibvirtCleaner { dir } => libvirt::clean(&dir),

@@ -237,6 +237,15 @@ fn failure(error: nbd::Error) -> Failure {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_full_disk_is_said_with_its_cure() {
+        let full = failure(nbd::Error::Failed(nbd::NO_SPACE));
+        assert_eq!((&*full.code, full.retryable, full.definite), ("no-space", true, false));
+        assert!(full.message.contains("free space"));
+        let gone = failure(nbd::Error::Unknown("x".into()));
+        assert_eq!((&*gone.code, gone.definite), ("mark-lost", true));
+    }
+
     fn offer(sizes: &[u64]) -> Offer {
         let disk = |(index, bytes): (usize, &u64)| Offered {
             export: format!("disk{index}"),
