@@ -275,7 +275,7 @@ async fn cycle_turn(engine: &Arc<Engine>, planned: &Planned) -> bool {
     }
     let result = match points::autonomous(engine, &Pins::new(), &planned.members).await {
         Ok(true) => Ok(0),
-        Ok(false) => cycle::run(engine, &planned.unit, &planned.members, planned.due, None).await,
+        Ok(false) => cycle::run(engine, &planned.unit, &planned.members, (planned.due, None), None).await,
         Err(error) => Err(error),
     };
     match result {
@@ -299,12 +299,12 @@ async fn cycle_turn(engine: &Arc<Engine>, planned: &Planned) -> bool {
 }
 
 /// One cycle of a unit for a job: first what was cut off is ended, then everything since is moved. Gives the bytes
-/// moved.
+/// moved. `base`: a mark that the replica holds though no cycle sent it.
 pub(crate) async fn run_unit(
     engine: &Arc<Engine>,
     unit: &str,
     members: &[String],
-    due: Due,
+    (due, base): (Due, Option<&str>),
     pins: &Pins,
 ) -> Result<u64, CycleError> {
     let held = engine.units.get(unit);
@@ -314,9 +314,16 @@ pub(crate) async fn run_unit(
     }
     let mut bytes = 0;
     if cycle::is_open(engine, unit)? {
-        bytes += cycle::run(engine, unit, members, due, Some(pins)).await?;
+        match cycle::run(engine, unit, members, (due, base), Some(pins)).await {
+            Ok(moved) => bytes += moved,
+            // It was given up, as when the source went down in the middle of it: what it was for comes with the next.
+            Err(CycleError::Failure(failure)) if !cycle::is_open(engine, unit)? => {
+                tracing::info!(unit, %failure, "a cycle that was cut off was given up");
+            }
+            Err(error) => return Err(error),
+        }
     }
-    bytes += cycle::run(engine, unit, members, due, Some(pins)).await?;
+    bytes += cycle::run(engine, unit, members, (due, base), Some(pins)).await?;
     Ok(bytes)
 }
 

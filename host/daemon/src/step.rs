@@ -284,7 +284,7 @@ async fn call(task: &Task, arguments: Arguments, begin: Begin) -> Report {
         Arguments::Choose { items } => read::choose(task, &items).await,
         Arguments::Fence { site, machine } => read::fence(task, &site, &machine).await,
         Arguments::Isolation { site, networks } => read::isolation(task, &site, &networks).await,
-        Arguments::Seed { item } => data::seed(task, &item).await,
+        Arguments::Seed { item, base } => data::seed(task, &item, base.as_deref()).await,
         Arguments::Sync { items } => data::sync(task, &items).await,
         Arguments::Nothing => Report::done(Pairs::new()),
         Arguments::Missing { what } => Report::Failed(Failure::definite(codes::BAD_OUTPUT, what)),

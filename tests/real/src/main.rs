@@ -1,9 +1,11 @@
 //! `landfall-real`: the real program, through its daemon and its command, against real platforms. `cargo xtask real`
 //! builds what it needs and runs it.
 //!
-//! It believes only what it reads past the adapter: the platform's own account, not ours.
+//! It believes only what it reads past the adapter: the platform's own account, not ours. Each platform's sites and story
+//! stand in a module of their own.
 
 mod landfall;
+mod libvirt;
 mod processes;
 mod vsphere;
 
@@ -17,10 +19,30 @@ use clap::{Args, Parser};
 #[derive(Debug, Parser)]
 #[command(name = "landfall-real", bin_name = "cargo xtask real")]
 enum Platform {
+    /// Two libvirt sites with real guests: replication, failover and failback, with lost records counted
+    Libvirt {
+        #[command(flatten)]
+        built: Built,
+        #[command(flatten)]
+        form: libvirt::Form,
+    },
     /// A simulated vCenter
     Vsphere(Built),
     /// The short form of every platform whose packages are installed; the others are named
     Installed(Built),
+    /// Two libvirt sites for `landfall plugin check`, until it is ended
+    #[command(hide = true)]
+    LibvirtSites {
+        /// Where they live
+        #[arg(long)]
+        dir: PathBuf,
+        /// Written once they are up
+        #[arg(long)]
+        ready: PathBuf,
+    },
+    /// Ends everything in a directory once its standard input ends: whoever started it is gone then, however it went
+    #[command(hide = true)]
+    LibvirtCleaner { dir: PathBuf },
 }
 
 /// What was built for it
@@ -39,8 +61,11 @@ struct Built {
 
 fn main() -> ExitCode {
     let result = match Platform::parse() {
+        Platform::Libvirt { built, form } => libvirt::run(&built, form),
         Platform::Vsphere(built) => vsphere::run(&built),
         Platform::Installed(built) => installed(built),
+        Platform::LibvirtSites { dir, ready } => libvirt::sites_until_ended(&dir, &ready),
+        Platform::LibvirtCleaner { dir } => libvirt::clean(&dir),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,21 +79,21 @@ fn main() -> ExitCode {
 /// What is not there is not installed, and not passed over in silence.
 fn installed(built: Built) -> anyhow::Result<()> {
     let built = Built { short: true, ..built };
+    libvirt::run_if_installed(&built)?;
     if vsphere::is_installed() {
         vsphere::run(&built)?;
     } else {
-        skipped("vsphere", &vsphere::PACKAGES);
+        skipped("vsphere", &vsphere::PACKAGES.join(" "));
     }
     Ok(())
 }
 
-fn skipped(platform: &str, packages: &[&str]) {
-    let packages = packages.join(" ");
+fn skipped(platform: &str, packages: &str) {
     say("\n********************************************************************************");
     say(&format!(
         "** SKIPPED: {platform}. Nothing of it was tried. It needs Debian's packages"
     ));
-    say(&format!("**   apt-get install {packages}"));
+    say(&format!("**   {packages}"));
     say("********************************************************************************");
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use landfall_recovery::codes;
 use landfall_recovery::cycle::{Cycle, Due, Mark, Member, Progress};
 use landfall_recovery::words::{Consistency, Failure, Pairs};
@@ -22,9 +23,14 @@ use crate::sites::Pins;
 
 /// Bytes that move at once: large enough that a call costs little beside them, small enough that a job that needs the
 /// item waits for one slice only and memory stays flat.
-const SLICE: u64 = 1 << 20;
+const SLICE: u64 = 4 << 20;
+/// Slices of one machine under way at once: while one is read another is written, and neither side waits for the other.
+const SLICES_AT_ONCE: usize = 2;
 /// The place to go on from is made durable this often: a crash repeats at most so many bytes, which changes nothing.
 const SAVE_EVERY: u64 = 64 << 20;
+
+/// A plugin's word that a snapshot or a transfer is gone, and nothing else (`wit/adapter.wit`).
+const MARK_LOST: &str = "mark-lost";
 
 /// A cycle of this unit was cut off.
 pub(super) fn is_open(engine: &Engine, unit: &str) -> Result<bool, CycleError> {
@@ -37,7 +43,7 @@ pub(super) async fn run(
     engine: &Arc<Engine>,
     unit: &str,
     members: &[String],
-    due: Due,
+    (due, base): (Due, Option<&str>),
     job: Option<&Pins>,
 ) -> Result<u64, CycleError> {
     let open: Option<Cycle> = engine.store.reader().get(Space::Cycle, unit)?;
@@ -45,7 +51,7 @@ pub(super) async fn run(
     let open = open.filter(|cycle| cycle.members.keys().collect::<BTreeSet<_>>() == members.iter().collect());
     let cycle = match open {
         Some(cycle) => cycle,
-        None => begin(engine, unit, members, due).await?,
+        None => begin(engine, unit, members, (due, base)).await?,
     };
     let names: Vec<String> = cycle.members.keys().cloned().collect();
     let Some((source, target)) = sites(engine, &names) else {
@@ -82,7 +88,12 @@ fn sites(engine: &Engine, members: &[String]) -> Option<(String, String)> {
 }
 
 /// Writes the row that names the cycle: durable before its first effect.
-async fn begin(engine: &Arc<Engine>, unit: &str, members: &[String], due: Due) -> Result<Cycle, CycleError> {
+async fn begin(
+    engine: &Arc<Engine>,
+    unit: &str,
+    members: &[String],
+    (due, base): (Due, Option<&str>),
+) -> Result<Cycle, CycleError> {
     let cycle = {
         let world = engine.world();
         let progress = |name: &String| world.progress.get(name).cloned().unwrap_or_default();
@@ -96,8 +107,9 @@ async fn begin(engine: &Arc<Engine>, unit: &str, members: &[String], due: Due) -
         let member = |name: &String| {
             let since = progress(name)
                 .received
-                .filter(|_| !progress(name).resync)
-                .map(|mark| mark.mark);
+                .map(|mark| mark.mark)
+                .or_else(|| base.map(str::to_owned))
+                .filter(|_| !progress(name).resync);
             (
                 name.clone(),
                 Member {
@@ -155,8 +167,8 @@ impl Run<'_> {
             for name in &names {
                 let replica = self.replica(name)?;
                 let operation = Operation::Process(ReplicaRef { replica });
-                self.effect(&self.target, &cycle, &format!("process/{name}"), operation)
-                    .await?;
+                let call = self.call(&cycle, &format!("process/{name}"));
+                self.effect(&self.target, call, operation).await?;
             }
         }
         self.release(&cycle).await;
@@ -165,8 +177,9 @@ impl Run<'_> {
     }
 
     /// A definite failure frees the key, and the next try has a new one. What the far side refuses for good is given up:
-    /// the next cycle begins anew, without quiescing if that was asked for, and with everything if the marks are gone.
-    /// True: the next one can do what this one could not.
+    /// the next cycle begins anew, without quiescing if that was asked for, and with everything if the marks are gone;
+    /// but if it is only this cycle's own mark that is gone, with the same changes and those since. True: the next one can
+    /// do what this one could not.
     async fn after_failure(&self, number: u64, failure: &Failure) -> Result<bool, CycleError> {
         let open: Option<Cycle> = self.engine.store.reader().get(Space::Cycle, self.unit)?;
         let Some(mut cycle) = open.filter(|cycle| cycle.number == number && failure.frees_key()) else {
@@ -184,11 +197,12 @@ impl Run<'_> {
             batch.put(Space::Cycle, self.unit, &cycle)?;
         } else if snapshotted && !failure.retryable {
             batch.remove(Space::Cycle, self.unit);
-            anew = cycle.members.values().any(|member| member.since.is_some());
+            let lost = failure.code == MARK_LOST;
+            anew = lost || cycle.members.values().any(|member| member.since.is_some());
             for name in cycle
                 .members
                 .iter()
-                .filter(|(_, member)| !member.received)
+                .filter(|(_, member)| !member.received && !lost)
                 .map(|(name, _)| name)
             {
                 let mut progress = self.progress(name);
@@ -220,7 +234,13 @@ impl Run<'_> {
             quiesce: cycle.consistency == Consistency::App,
             group_mark: cycle.group_mark.clone(),
         });
-        let outputs = self.effect(&self.source, cycle, "snapshot", operation).await?;
+        let since = |(item, member): (&String, &Member)| Some((format!("since/{item}"), member.since.clone()?));
+        let ext = cycle.members.iter().filter_map(since).collect();
+        let call = Call {
+            ext,
+            ..self.call(cycle, "snapshot")
+        };
+        let outputs = self.effect(&self.source, call, operation).await?;
         for (item, member) in &mut cycle.members {
             let mark = outputs.get(&format!("mark/{item}")).cloned();
             let time = outputs
@@ -255,14 +275,25 @@ impl Run<'_> {
                 .extents
                 .iter()
                 .fold(0, |sum: u64, extent| sum.saturating_add(extent.bytes));
-            for slice in page
-                .extents
-                .iter()
-                .flat_map(slices)
-                .filter(|slice| slice.offset.saturating_add(slice.bytes) > member.sent_to)
-            {
-                self.make_way(cycle)?;
-                self.slice(cycle, (name, &machine, &replica, &mark), slice).await?;
+            let fixed = cycle.clone();
+            let slices = page.extents.iter().flat_map(slices);
+            let unsent = slices.filter(|slice| slice.offset.saturating_add(slice.bytes) > member.sent_to);
+            let mut moving = unsent.map(|slice| {
+                let (fixed, machine, replica, mark) = (&fixed, &machine, &replica, &mark);
+                async move {
+                    self.make_way(fixed)?;
+                    self.slice(fixed, (name, machine, replica, mark), slice).await?;
+                    Ok::<_, CycleError>(slice)
+                }
+            });
+            // In their order, so that all before one that is done is done. Dropped with slices under way: they are sent
+            // again, which changes nothing.
+            // The first one goes alone: with it both sides open what the others then find.
+            let alone: Vec<_> = moving.by_ref().take(1).collect();
+            let others = stream::iter(moving).buffered(SLICES_AT_ONCE);
+            let mut moving = stream::iter(alone).buffered(1).chain(others);
+            while let Some(slice) = moving.next().await {
+                let slice = slice?;
                 moved += slice.bytes;
                 unsaved += slice.bytes;
                 self.show(name, moved, total);
@@ -287,8 +318,8 @@ impl Run<'_> {
             group_mark: cycle.grouped.then(|| cycle.group_mark.clone()),
             bytes: disk_bytes,
         });
-        self.effect(&self.target, cycle, &format!("receive/{name}"), complete)
-            .await?;
+        let call = self.to_replica(cycle, name, &format!("receive/{name}"));
+        self.effect(&self.target, call, complete).await?;
         self.received(
             cycle,
             name,
@@ -324,7 +355,7 @@ impl Run<'_> {
             );
             return Err(Failure::definite(codes::BAD_OUTPUT, what).into());
         }
-        let call = self.call(cycle, &format!("write/{name}/{}", slice.offset));
+        let call = self.to_replica(cycle, name, &format!("write/{name}/{}", slice.offset));
         self.target
             .write(call, replica.to_owned(), mark.to_owned(), slice.offset, &buffer)
             .await?;
@@ -382,9 +413,8 @@ impl Run<'_> {
                 machine,
                 marks: marks.clone(),
             });
-            let released = self
-                .effect(&self.source, cycle, &format!("release/{name}"), operation)
-                .await;
+            let call = self.call(cycle, &format!("release/{name}"));
+            let released = self.effect(&self.source, call, operation).await;
             if let Err(error) = &released {
                 tracing::debug!(item = %name, ?error, "old marks were not released");
             }
@@ -423,14 +453,8 @@ impl Run<'_> {
     }
 
     /// Submits and waits for the end. Every effect of a cycle is idempotent or keyed, so it may always be sent again.
-    async fn effect(
-        &self,
-        adapter: &Adapter,
-        cycle: &Cycle,
-        step: &str,
-        operation: Operation,
-    ) -> Result<Pairs, CycleError> {
-        match adapter.submit(self.call(cycle, step), operation).await? {
+    async fn effect(&self, adapter: &Adapter, call: Call, operation: Operation) -> Result<Pairs, CycleError> {
+        match adapter.submit(call, operation).await? {
             Answer::Done(outputs) => Ok(from_pairs(outputs)),
             Answer::Failed(failure) => Err(from_failure(failure).into()),
             Answer::Running(running) => {
@@ -478,6 +502,20 @@ impl Run<'_> {
             ),
             remaining_ms: 0,
             ext: Vec::new(),
+        }
+    }
+
+    /// With whether the mark builds on what the replica holds, or stands alone: where nothing is sent for a part of the
+    /// disk, that part is as it was before, or it is zeros.
+    fn to_replica(&self, cycle: &Cycle, name: &str, step: &str) -> Call {
+        let since = cycle.members.get(name).and_then(|member| member.since.clone());
+        let ext = match since {
+            Some(since) => ("since".to_owned(), since),
+            None => ("full".to_owned(), "true".to_owned()),
+        };
+        Call {
+            ext: vec![ext],
+            ..self.call(cycle, step)
         }
     }
 

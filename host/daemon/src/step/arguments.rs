@@ -33,7 +33,12 @@ pub(crate) enum Arguments {
     /// A read of the networks of a test.
     Isolation { site: String, networks: Vec<String> },
     /// The first full copy.
-    Seed { item: String },
+    Seed {
+        item: String,
+        /// A mark of the source that the new replica holds already.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        base: Option<String>,
+    },
     /// One replication cycle.
     Sync { items: Vec<String> },
     /// The record is the effect.
@@ -92,7 +97,11 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
     };
     Ok(match &step.kind {
         StepKind::Check => Arguments::Check { item: name.to_owned() },
-        StepKind::Seed => Arguments::Seed { item: name.to_owned() },
+        StepKind::Seed => Arguments::Seed {
+            item: name.to_owned(),
+            base: outputs_of(job, name, |kind| *kind == StepKind::PrepareReplica)
+                .and_then(|outputs| outputs.get("mark").cloned()),
+        },
         StepKind::Fence => Arguments::Fence {
             site: source.site,
             machine: source.machine,

@@ -7,8 +7,9 @@ use landfall_recovery::words::{Consistency, Failure, Pairs};
 use super::{Report, Task};
 use crate::replicate::{CycleError, run_unit};
 
-/// The first full copy, made into the first recovery point.
-pub(super) async fn seed(task: &Task, item: &str) -> Report {
+/// The first copy, made into the first recovery point: of everything, or of what changed since the mark that the new
+/// replica holds already.
+pub(super) async fn seed(task: &Task, item: &str, base: Option<&str>) -> Report {
     // The replica came from the step before, in this job; the world has it since that commit.
     let due = Due {
         consistency: Consistency::Crash,
@@ -18,7 +19,7 @@ pub(super) async fn seed(task: &Task, item: &str) -> Report {
         &task.engine,
         &format!("item:{item}"),
         &[item.to_owned()],
-        due,
+        (due, base),
         &task.pins,
     )
     .await;
@@ -55,7 +56,7 @@ pub(super) async fn sync(task: &Task, items: &[String]) -> Report {
         consistency: Consistency::Crash,
         makes_point: false,
     };
-    outcome(run_unit(&task.engine, &unit.unwrap_or_default(), items, due, &task.pins).await)
+    outcome(run_unit(&task.engine, &unit.unwrap_or_default(), items, (due, None), &task.pins).await)
 }
 
 fn outcome(result: Result<u64, CycleError>) -> Report {

@@ -1,0 +1,406 @@
+//! The story: three tiers of real guests are protected, rehearsed, moved, brought home, and lost; what counts is what
+//! the guests themselves find on their disks.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::guest;
+use super::host::{Landfall, ask, ask_until, configure, text};
+use super::packages::Kernel;
+use super::site::{DISK, Site};
+use super::tell::{Row, print, table};
+use crate::say;
+
+/// Machines of the application, from the lowest tier to the one that people see.
+const TIERS: [&str; 3] = ["db", "app", "web"];
+
+/// Random data on each disk, in MiB: enough that a first copy can be interrupted.
+const FILL: u64 = 128;
+
+/// The ports on which the two sites' QEMUs offer disks.
+pub(super) const PORTS: [(u16, u16); 2] = [(47_100, 47_149), (47_150, 47_199)];
+
+/// A point of a whole application this old still counts as kept, beside the time from the loss to the request.
+const SLACK_MS: u64 = 2_000;
+
+/// What is known of one machine in the direction in which it is protected now.
+struct Tier {
+    name: &'static str,
+    item: String,
+    /// Its reference at the site that it runs at.
+    machine: String,
+    /// Where it answers now, and where it will after a failover.
+    address: String,
+    next: String,
+}
+
+pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Kernel, short: bool) -> Result<()> {
+    let began = Instant::now();
+    let names: &[&'static str] = if short { &TIERS[..1] } else { &TIERS };
+    step("Two libvirt sites, north and south; guests at north that count onto their disks");
+    let image = guest::image(directory, kernel)?;
+    let mut north = Site::up(directory, "north")?;
+    let south = Site::up(directory, "south")?;
+    north.pool()?;
+    south.pool()?;
+    let mut tiers = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let machine = north.guest(&image, name, FILL)?;
+        north.boot(name)?;
+        let address = format!("127.0.1.{}", index + 1);
+        north.forward(name, &address)?;
+        tiers.push(Tier {
+            name,
+            item: format!("shop-{name}"),
+            machine,
+            address,
+            next: format!("127.0.2.{}", index + 1),
+        });
+    }
+    for tier in &tiers {
+        ask_until(&tier.address, "now")?;
+    }
+    let addresses: Vec<String> = (1..=3)
+        .flat_map(|third| (1..=3).map(move |last| format!("127.0.{third}.{last}")))
+        .collect();
+    configure(
+        directory,
+        plugins,
+        [("north", &north, PORTS[0]), ("south", &south, PORTS[1])],
+        &addresses,
+    )?;
+    let mut landfall = Landfall::start(program, directory)?;
+    landfall.show(&["site", "list"])?;
+    let mut story = Story {
+        directory,
+        inventory: "items:\n".to_owned(),
+        rows: Vec::new(),
+    };
+
+    step("Protect: the first copy of each disk, and the daemon is killed (SIGKILL) in the middle of it");
+    story.apply(&landfall, "out", &tiers, ("north", "south"))?;
+    let job = landfall.begin(&["protect", "--plan", "out"])?;
+    if !short {
+        landfall.until("data moves", |landfall| {
+            Ok(transferring(&landfall.json(&["item", "list"])?))
+        })?;
+        landfall.kill_and_restart()?;
+        say("killed, and started again");
+    }
+    landfall.wait(&job, &["succeeded"])?;
+    Story::until_points(&landfall, &tiers)?;
+    landfall.show(&["item", "list"])?;
+
+    step("A test failover, in networks that reach nothing; the web server is checked by a runbook");
+    landfall.job(&["failover", "out", "--kind", "test"])?;
+    for tier in &tiers {
+        let found = ask_until(&tier.next, "found")?;
+        let bad = ask_until(&tier.next, "bad")?;
+        let source = ask(&tier.address, "now")?;
+        ensure!(
+            found > 0 && found <= source && bad == 0,
+            "{}: found {found} of {source}, {bad} bad",
+            tier.item
+        );
+        print(&format!(
+            "{}: found {found} in the test, {source} at the source, which counts on",
+            tier.item
+        ))?;
+    }
+    step("Cleanup of the test");
+    landfall.job(&["cleanup", "out"])?;
+    ensure!(
+        machines(&landfall, "south")?.is_empty(),
+        "the test left machines at south"
+    );
+
+    step("A planned failover: shut down, synchronise, move");
+    story.planned(
+        &mut landfall,
+        "out",
+        "planned failover",
+        &mut tiers,
+        [&north, &south],
+        !short,
+    )?;
+    landfall.job(&["commit", "out"])?;
+    landfall.show(&["item", "list"])?;
+    if short {
+        return story.end(began);
+    }
+
+    step("Back: replication in the other direction, of what changed only");
+    turn(&landfall, &mut tiers, "home", "south", 3)?;
+    story.apply(&landfall, "home", &tiers, ("south", "north"))?;
+    landfall.job(&["protect", "--plan", "home"])?;
+    for tier in &tiers {
+        let sent = Story::bytes(&landfall, &tier.item)?;
+        print(&format!("{}: {sent} bytes sent of a disk of {DISK}", tier.item))?;
+        ensure!(
+            sent < FILL << 20,
+            "{}: {sent} bytes were sent, and less than its {FILL} MiB of data changed",
+            tier.item
+        );
+    }
+    Story::until_points(&landfall, &tiers)?;
+    step("Failback, planned");
+    story.planned(&mut landfall, "home", "failback", &mut tiers, [&south, &north], false)?;
+    landfall.job(&["commit", "home"])?;
+
+    step("Protected again, and then site north is lost: its daemon and its guests are killed");
+    turn(&landfall, &mut tiers, "again", "north", 2)?;
+    // The old machines at the addresses to come are off.
+    story.apply(&landfall, "again", &tiers, ("north", "south"))?;
+    landfall.job(&["protect", "--plan", "again"])?;
+    Story::until_points(&landfall, &tiers)?;
+    story.unplanned(&landfall, &tiers, &mut north)?;
+    landfall.show(&["item", "list"])?;
+    story.end(began)
+}
+
+pub(super) fn step(words: &str) {
+    say(&format!("\n== {words}"));
+}
+
+struct Story<'d> {
+    directory: &'d Path,
+    /// All items there ever were: one that is in use stays.
+    inventory: String,
+    rows: Vec<Row>,
+}
+
+impl Story<'_> {
+    /// Adds the tiers to the inventory, and applies a plan of them.
+    fn apply(&mut self, landfall: &Landfall, plan: &str, tiers: &[Tier], (from, to): (&str, &str)) -> Result<()> {
+        let mut groups = String::new();
+        for tier in tiers {
+            self.inventory = format!(
+                "{}  - name: {}\n    source: {{ site: {from}, machine: {} }}\n    target: {{ site: {to} }}\n    networks:\n      \
+                 - {{ nic: nic-0, production: lan, test: bubble, addresses: [{}] }}\n    replication: {{ rpo: 4s, \
+                 points-every: 6s, retention: 1h }}\n",
+                self.inventory, tier.item, tier.machine, tier.next
+            );
+            groups = format!("{groups}  - name: {}\n    machines: [{}]\n", tier.name, tier.item);
+        }
+        let last = tiers.last().context("no tier")?.name;
+        let text = format!(
+            "plan: {plan}\ngroups:\n{groups}actions:\n  - name: web-answers\n    runbook: http-check\n    after: [{last}]\n    \
+             with: {{ url: \"http://{{address}}:8080/index.html\", expect-body: ready, interval: 500ms, timeout: 2m }}\n"
+        );
+        fs::write(self.directory.join("inventory.yaml"), &self.inventory)?;
+        fs::write(self.directory.join("plan.yaml"), text)?;
+        landfall.json(&["inventory", "apply", "inventory.yaml"])?;
+        landfall.json(&["plan", "apply", "plan.yaml"])?;
+        Ok(())
+    }
+
+    fn until_points(landfall: &Landfall, tiers: &[Tier]) -> Result<()> {
+        landfall.until("every item has two points", |landfall| {
+            let items = landfall.json(&["item", "list"])?;
+            let has = |tier: &Tier| item(&items, &tier.item).and_then(|item| item.get("points")?.as_u64()) >= Some(2);
+            Ok(tiers.iter().all(has))
+        })
+    }
+
+    fn bytes(landfall: &Landfall, name: &str) -> Result<u64> {
+        let items = landfall.json(&["item", "list"])?;
+        let sent = item(&items, name).and_then(|item| item.get("bytes-sent")?.as_u64());
+        sent.with_context(|| format!("`{name}` has no bytes-sent: {items}"))
+    }
+
+    /// Fails over, counts, and makes the machines at the other site the ones that are known.
+    fn planned(
+        &mut self,
+        landfall: &mut Landfall,
+        plan: &str,
+        what: &str,
+        tiers: &mut [Tier],
+        [from, _]: [&Site; 2],
+        killed: bool,
+    ) -> Result<()> {
+        let job = landfall.begin(&["failover", plan, "--kind", "planned", "--confirm", plan])?;
+        if killed {
+            landfall.until("a machine is being started", |landfall| {
+                under_way(landfall, &job, &["create", "start"])
+            })?;
+            landfall.kill_and_restart()?;
+            say("the daemon was killed (SIGKILL) in the middle, and started again");
+        }
+        let job = landfall.wait(&job, &["succeeded"])?;
+        for tier in tiers.iter_mut() {
+            let source = Site::last_record(&from.disk(&tier.machine)?)?;
+            let (found, bad) = (ask_until(&tier.next, "found")?, ask_until(&tier.next, "bad")?);
+            let row = Row {
+                what: what.to_owned(),
+                item: tier.item.clone(),
+                source,
+                found,
+                bad,
+                rpo_ms: job_item(&job, &tier.item).and_then(|item| item.get("rpo-ms")?.as_u64()),
+                loss_ms: None,
+                bytes: Self::bytes(landfall, &tier.item)?,
+            };
+            ensure!(
+                row.lost() == 0 && bad == 0 && found > 0,
+                "{}: {} records lost, {bad} bad",
+                tier.item,
+                row.lost()
+            );
+            self.rows.push(row);
+            let machine = job_item(&job, &tier.item).and_then(|item| text(item, "machine"));
+            tier.machine = machine
+                .with_context(|| format!("`{}` has no machine", tier.item))?
+                .to_owned();
+            tier.address = tier.next.clone();
+        }
+        table(&self.rows)
+    }
+
+    /// The site dies, some time passes, somebody notices.
+    fn unplanned(&mut self, landfall: &Landfall, tiers: &[Tier], site: &mut Site) -> Result<()> {
+        let disks: Vec<_> = tiers
+            .iter()
+            .map(|tier| site.disk(&tier.machine))
+            .collect::<Result<_>>()?;
+        // When each record was first seen: the age of what is lost follows.
+        let mut seen: Vec<Vec<(Instant, u64)>> = tiers.iter().map(|_| Vec::new()).collect();
+        let watched = Instant::now();
+        while watched.elapsed() < Duration::from_secs(12) {
+            for (tier, seen) in tiers.iter().zip(&mut seen) {
+                let asked = Instant::now();
+                seen.push((asked, ask(&tier.address, "now")?));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let killed = Instant::now();
+        site.kill()?;
+        let gone = Instant::now();
+        std::thread::sleep(Duration::from_secs(3));
+        let plan = "again";
+        let requested = Instant::now();
+        let risk = "the power of site north is gone, confirmed by phone";
+        let job = landfall.begin(&[
+            "failover",
+            plan,
+            "--kind",
+            "unplanned",
+            "--confirm",
+            plan,
+            "--accept-split-brain-risk",
+            risk,
+        ])?;
+        // The shutdowns at a site that is gone failed, and that is said.
+        let job = landfall.wait(&job, &["completed-with-errors"])?;
+        for ((tier, seen), disk) in tiers.iter().zip(&seen).zip(&disks) {
+            let source = Site::last_record(disk)?;
+            let (found, bad) = (ask_until(&tier.next, "found")?, ask_until(&tier.next, "bad")?);
+            // The first answer that says more than was recovered: what is lost is no older than that.
+            let lost_since = seen
+                .iter()
+                .find(|(_, number)| *number > found)
+                .map_or(gone, |(at, _)| *at);
+            let loss = millis(gone.saturating_duration_since(lost_since));
+            let rpo = job_item(&job, &tier.item)
+                .and_then(|item| item.get("rpo-ms")?.as_u64())
+                .context("no RPO is shown")?;
+            let delay = millis(requested.duration_since(killed));
+            let row = Row {
+                what: "unplanned failover".to_owned(),
+                item: tier.item.clone(),
+                source,
+                found,
+                bad,
+                rpo_ms: Some(rpo),
+                loss_ms: Some(loss),
+                bytes: Self::bytes(landfall, &tier.item)?,
+            };
+            ensure!(bad == 0 && found > 0, "{}: found {found}, {bad} bad", tier.item);
+            ensure!(
+                rpo >= loss,
+                "{}: an RPO of {rpo} ms is shown, and {loss} ms are lost",
+                tier.item
+            );
+            // The time to the request counts as loss too: the source could have gone on.
+            ensure!(
+                rpo <= loss + delay + SLACK_MS,
+                "{}: an RPO of {rpo} ms is shown for {loss} ms of loss and {delay} ms to the request",
+                tier.item
+            );
+            self.rows.push(row);
+        }
+        table(&self.rows)
+    }
+
+    fn end(&self, began: Instant) -> Result<()> {
+        print(&format!(
+            "\n{} machines were recovered with their records counted inside them, in {:.0} s.",
+            self.rows.len(),
+            began.elapsed().as_secs_f64()
+        ))
+    }
+}
+
+/// The machines that a failover made are the ones that are protected from now on, to addresses with another third part.
+fn turn(landfall: &Landfall, tiers: &mut [Tier], prefix: &str, site: &str, third: u8) -> Result<()> {
+    let known = machines(landfall, site)?;
+    for (index, tier) in tiers.iter_mut().enumerate() {
+        ensure!(
+            known.contains(&tier.machine),
+            "`{}` is not listed at {site}",
+            tier.machine
+        );
+        tier.item = format!("{prefix}-{}", tier.name);
+        tier.next = format!("127.0.{third}.{}", index + 1);
+    }
+    Ok(())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// References of the machines at a site.
+fn machines(landfall: &Landfall, site: &str) -> Result<Vec<String>> {
+    let list = landfall.json(&["site", "machines", site])?;
+    let list = list.as_array().context("no list of machines")?;
+    Ok(list
+        .iter()
+        .filter_map(|machine| text(machine, "id").map(str::to_owned))
+        .collect())
+}
+
+pub(super) fn item<'v>(items: &'v Value, name: &str) -> Option<&'v Value> {
+    let list = items.as_array().or_else(|| items.get("items")?.as_array())?;
+    list.iter().find(|item| text(item, "name") == Some(name))
+}
+
+fn job_item<'v>(job: &'v Value, name: &str) -> Option<&'v Value> {
+    job.get("items")?
+        .as_array()?
+        .iter()
+        .find(|item| text(item, "item") == Some(name))
+}
+
+/// Some data is on its way.
+fn transferring(items: &Value) -> bool {
+    let list = items
+        .as_array()
+        .or_else(|| items.get("items").and_then(Value::as_array));
+    list.into_iter()
+        .flatten()
+        .any(|item| item.get("seeded-percent").and_then(Value::as_u64) > Some(0))
+}
+
+/// A step of one of these kinds runs.
+fn under_way(landfall: &Landfall, job: &str, kinds: &[&str]) -> Result<bool> {
+    let job = landfall.json(&["job", "show", job])?;
+    let steps = job.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    Ok(steps.iter().any(|step| {
+        let is_kind = text(step, "id").is_some_and(|id| kinds.iter().any(|kind| id.starts_with(&format!("{kind}/"))));
+        is_kind && text(step, "status") == Some("running")
+    }))
+}
