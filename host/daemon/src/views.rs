@@ -30,7 +30,17 @@ fn name_of<T: serde::Serialize>(value: &T) -> String {
     }
 }
 
+/// A job with its machines, and with its steps if they are wanted.
 pub(crate) fn job(job: &Job, notes: &Notes, steps: bool) -> JobView {
+    JobView {
+        items: job.frozen.items.keys().map(|item| job_item(job, item)).collect(),
+        steps: if steps { step_views(job, notes) } else { Vec::new() },
+        ..summary(job)
+    }
+}
+
+/// A job as a list has it: what it costs does not grow with its machines' own facts.
+pub(crate) fn summary(job: &Job) -> JobView {
     let frozen = &job.frozen;
     let mut counts = BTreeMap::new();
     for (step, state) in frozen.graph.steps.iter().zip(&job.steps) {
@@ -55,8 +65,8 @@ pub(crate) fn job(job: &Job, notes: &Notes, steps: bool) -> JobView {
         counts,
         allowed_actions: allowed_actions(job).into_iter().map(str::to_owned).collect(),
         findings: frozen.findings.clone(),
-        items: frozen.items.keys().map(|item| job_item(job, item)).collect(),
-        steps: if steps { step_views(job, notes) } else { Vec::new() },
+        items: Vec::new(),
+        steps: Vec::new(),
         plugins: job
             .pins
             .iter()

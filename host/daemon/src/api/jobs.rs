@@ -133,7 +133,7 @@ pub(super) struct Paging {
     limit: Option<u32>,
 }
 
-/// Jobs, newest first.
+/// Jobs, newest first, without their machines and steps.
 #[utoipa::path(get, path = "/api/v1/jobs", params(("before" = Option<String>, Query), ("limit" = Option<u32>, Query)),
     responses((status = 200, body = Page<JobView>)))]
 pub(super) async fn list(
@@ -154,7 +154,7 @@ pub(super) async fn list(
 /// A list does not fold journals: ended jobs are shown from their rows.
 fn summary(engine: &Arc<Engine>, row: JobSummary) -> JobView {
     if let Some(handle) = engine.jobs().get(&row.id).cloned() {
-        return views::job(&handle.job(), &handle.notes(), false);
+        return views::summary(&handle.job());
     }
     JobView {
         id: row.id,
