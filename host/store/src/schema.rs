@@ -77,6 +77,7 @@ pub(crate) fn open(file: &Path) -> Result<(Connection, Identity, Key), StoreErro
         transaction.pragma_update(None, "user_version", FORMAT)?;
         transaction.commit()?;
     }
+    rows_are_whole(&connection)?;
     let (identity, key) = identity(&connection)?;
     last_checkpoint(&connection, &identity)?;
     Ok((connection, identity, key))
@@ -91,6 +92,20 @@ fn whole(connection: &Connection) -> Result<(), StoreError> {
     } else {
         Err(StoreError::Pages(said))
     }
+}
+
+/// A bit that turns over in a row's own name hides it from who asks for that name. So every row is looked at once.
+fn rows_are_whole(connection: &Connection) -> Result<(), StoreError> {
+    let mut statement = connection.prepare("SELECT space, name, value, crc FROM state")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (space, name, value): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if crc::of(&[&space, &name, &value]) != row.get::<_, u32>(3)? {
+            let name = format!("{space} {name}");
+            return Err(StoreError::DamagedRow { table: "state", name });
+        }
+    }
+    Ok(())
 }
 
 /// The file's format, if it is not newer than this program.
