@@ -1,9 +1,11 @@
 //! The record of the past is signed, and its evidence is checked far from the daemon that wrote it (X06).
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::harness::cli::Ended;
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::world::World;
 
@@ -74,6 +76,12 @@ fn x06_evidence_is_written_from_the_journal_and_checked_offline() {
     world.cli(&["journal", "verify"]).code(0);
 }
 
+/// Where no data directory has a key of its own.
+fn verify(world: &World, file: &Path, key: &str) -> Ended {
+    let file = file.to_str().unwrap();
+    world.cli(&["--data-dir", "nowhere", "evidence", "verify", file, "--key", key])
+}
+
 #[test]
 fn x06_evidence_with_anything_changed_is_refused() {
     let (world, job, into) = failed_over();
@@ -107,34 +115,14 @@ fn x06_evidence_with_anything_changed_is_refused() {
         assert!(text != json && text != page, "{what} was not changed");
         let path = into.join("changed");
         fs::write(&path, text).unwrap();
-        let said = world
-            .cli(&[
-                "--data-dir",
-                "nowhere",
-                "evidence",
-                "verify",
-                path.to_str().unwrap(),
-                "--key",
-                &key,
-            ])
-            .code(5);
+        let said = verify(&world, &path, &key).code(5);
         assert!(said.err.contains("LF0507"), "{what}: {}", said.err);
     }
     // A file that somebody signed with a key of his own is not this installation's.
     let other = World::start();
     let stranger = other.cli(&["journal", "key"]).code(0).out.trim().to_owned();
     let path = into.join(format!("evidence-{job}.json"));
-    let said = world
-        .cli(&[
-            "--data-dir",
-            "nowhere",
-            "evidence",
-            "verify",
-            path.to_str().unwrap(),
-            "--key",
-            &stranger,
-        ])
-        .code(5);
+    let said = verify(&world, &path, &stranger).code(5);
     assert!(said.err.contains("LF0507"), "{}", said.err);
 }
 

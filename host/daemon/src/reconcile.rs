@@ -18,10 +18,7 @@ use crate::clock;
 use crate::contract::{from_call_error, from_point};
 use crate::engine::{Catalogue, Engine};
 use crate::problem::Refusal;
-use crate::start::list_machines;
-
-/// Far more pages than any site has; an adapter that repeats its cursor is stopped here.
-const PAGES_MAX: usize = 10_000;
+use crate::start::{PAGES_MAX, list_machines};
 
 /// How an item's restored state came to count again. Kept, since an auditor asks.
 #[derive(Debug, Clone, Serialize, Deserialize)]

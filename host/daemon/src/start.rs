@@ -301,7 +301,7 @@ pub(crate) async fn list_machines(
 }
 
 /// Far more pages than any site has; an adapter that repeats its cursor is stopped here.
-const PAGES_MAX: usize = 10_000;
+pub(crate) const PAGES_MAX: usize = 10_000;
 
 /// The facts on which legality rests.
 pub(crate) fn facts(engine: &Engine, inventory: &Inventory, name: &str, sites: &Sites) -> Facts {

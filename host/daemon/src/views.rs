@@ -18,7 +18,7 @@ use crate::start::pinned_words;
 type Notes = HashMap<StepIndex, Note>;
 
 /// The kebab-case name that serde gives a unit variant, so that wire names are written once.
-fn name_of<T: serde::Serialize>(value: &T) -> String {
+pub(crate) fn name_of<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         Ok(serde_json::Value::Object(map)) => map

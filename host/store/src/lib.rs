@@ -160,7 +160,8 @@ pub struct Store {
 }
 
 /// Who this installation is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Identity {
     /// Unique for life.
     pub installation: String,

@@ -295,13 +295,7 @@ fn summaries(mut rows: Rows<'_>) -> Result<Vec<JobSummary>, StoreError> {
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
-        let facts = JobFacts {
-            plan: row.get(1)?,
-            operation: row.get(2)?,
-            created_at: row.get(3)?,
-            ended_at: row.get(4)?,
-            outcome: row.get(5)?,
-        };
+        let facts = JobFacts::read(row, 1)?;
         if facts.crc(&id) != row.get::<_, u32>(6)? {
             return Err(StoreError::DamagedRow {
                 table: "jobs",

@@ -96,16 +96,14 @@ fn whole(connection: &Connection) -> Result<(), StoreError> {
 
 /// A bit that turns over in a row's own name hides it from who asks for that name. So every row is looked at once.
 fn rows_are_whole(connection: &Connection) -> Result<(), StoreError> {
-    let mut statement = connection.prepare("SELECT space, name, value, crc FROM state")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (space, name, value): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if crc::of(&[&space, &name, &value]) != row.get::<_, u32>(3)? {
-            let name = format!("{space} {name}");
-            return Err(StoreError::DamagedRow { table: "state", name });
-        }
+    let mut first = None;
+    crc::each_damaged(connection, |row| {
+        first.get_or_insert(row);
+    })?;
+    match first {
+        None => Ok(()),
+        Some(name) => Err(StoreError::DamagedRow { table: "state", name }),
     }
-    Ok(())
 }
 
 /// The file's format, if it is not newer than this program.

@@ -72,7 +72,9 @@ pub fn verify_file(file: &Path, key: Option<&str>) -> Result<Verified, StoreErro
     let signed = seals(&transaction, &mut found)?;
     jobs(&transaction, &signed, &mut found)?;
     chains(&transaction, signed, &mut found)?;
-    rows(&transaction, &mut found)?;
+    found.rows = crc::each_damaged(&transaction, |row| {
+        found.problem(format!("state {row}"), "its checksum does not fit");
+    })?;
     Ok(found)
 }
 
@@ -145,13 +147,7 @@ fn jobs(connection: &Connection, signed: &Signed, found: &mut Verified) -> Resul
     while let Some(row) = rows.next()? {
         found.jobs += 1;
         let id: String = row.get(0)?;
-        let facts = JobFacts {
-            plan: row.get(1)?,
-            operation: row.get(2)?,
-            created_at: row.get(3)?,
-            ended_at: row.get(4)?,
-            outcome: row.get(5)?,
-        };
+        let facts = JobFacts::read(row, 1)?;
         let place = format!("job {id}");
         if facts.crc(&id) != row.get::<_, u32>(6)? {
             found.problem(&place, "its row does not have its checksum");
@@ -226,17 +222,4 @@ fn head(connection: &Connection, job: &str) -> Result<Vec<u8>, StoreError> {
         Some(row) => row.get(0)?,
         None => Vec::new(),
     })
-}
-
-fn rows(connection: &Connection, found: &mut Verified) -> Result<(), StoreError> {
-    let mut statement = connection.prepare("SELECT space, name, value, crc FROM state")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        found.rows += 1;
-        let (space, name, value): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if crc::of(&[&space, &name, &value]) != row.get::<_, u32>(3)? {
-            found.problem(format!("state {space} {name}"), "its checksum does not fit");
-        }
-    }
-    Ok(())
 }

@@ -62,14 +62,7 @@ impl World {
         )?;
         let lab_url = wait_for(&at("lab.url")).await?;
         std::fs::write(at("landfall.toml"), config(&lab_url, &plugins, limit))?;
-        let daemon = spawn(
-            &binary,
-            &["daemon", "run", "--config"],
-            &at("landfall.toml"),
-            &["--ready-file"],
-            &at("url"),
-            &at("daemon.log"),
-        )?;
+        let daemon = daemon(directory.path())?;
         let api = wait_for(&at("url")).await?;
         let token = std::fs::read_to_string(at("data/token"))?;
         let world = Self {
@@ -186,15 +179,7 @@ impl World {
         self.daemon.wait()?;
         std::fs::remove_file(at("url"))?;
         let begun = std::time::Instant::now();
-        let binary = std::env::current_exe()?.with_file_name("landfall");
-        self.daemon = spawn(
-            &binary,
-            &["daemon", "run", "--config"],
-            &at("landfall.toml"),
-            &["--ready-file"],
-            &at("url"),
-            &at("daemon.log"),
-        )?;
+        self.daemon = daemon(self.directory.path())?;
         self.api = wait_for(&at("url")).await?;
         Ok(begun.elapsed())
     }
@@ -317,6 +302,18 @@ fn spawn(binary: &Path, before: &[&str], first: &Path, between: &[&str], second:
         .stderr(std::fs::File::create(log)?)
         .spawn()
         .with_context(|| format!("{} does not start; `cargo xtask bench` builds it", binary.display()))
+}
+
+fn daemon(directory: &Path) -> Result<Child> {
+    let at = |name: &str| directory.join(name);
+    spawn(
+        &std::env::current_exe()?.with_file_name("landfall"),
+        &["daemon", "run", "--config"],
+        &at("landfall.toml"),
+        &["--ready-file"],
+        &at("url"),
+        &at("daemon.log"),
+    )
 }
 
 async fn wait_for(file: &Path) -> Result<String> {

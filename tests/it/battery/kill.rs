@@ -31,7 +31,7 @@ fn x02_t01_killed_at_every_journal_boundary_nothing_is_lost_or_doubled() {
         fs::write(world.path("faults.kill"), "").expect("the file");
         world.restart_daemon();
         let id = begin(&mut world);
-        let (job, _) = see_through(&mut world, &id, deadline);
+        let job = see_through(&mut world, &id, deadline);
         kills += fs::read_to_string(world.path("faults.died")).map_or(0, |died| died.lines().count() as u64);
         jobs += 1;
         let found = scene.judge(&world, &job);

@@ -21,7 +21,7 @@ fn killed_without(safeguard: &str, target: Target) -> Harm {
     fs::write(world.path("faults.kill"), "").expect("the file");
     world.restart_daemon();
     let id = begin(&mut world);
-    let (job, _) = see_through(&mut world, &id, Instant::now() + LONG);
+    let job = see_through(&mut world, &id, Instant::now() + LONG);
     scene.judge(&world, &job)
 }
 

@@ -3,7 +3,6 @@
 
 use clap::Subcommand;
 use landfall_store::{Problem, Verified};
-use serde::Serialize;
 
 use super::Context;
 use crate::exit::Exit;
@@ -23,15 +22,6 @@ pub(super) enum Command {
     Key,
 }
 
-/// Who signs.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Identity {
-    installation: String,
-    epoch: u64,
-    public_key: String,
-}
-
 impl Command {
     pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
         let directory = context.connection.data();
@@ -47,11 +37,6 @@ impl Command {
             }
             Self::Key => {
                 let identity = landfall_store::identity(&directory)?;
-                let identity = Identity {
-                    installation: identity.installation,
-                    epoch: identity.epoch,
-                    public_key: identity.public_key,
-                };
                 context.out.one(&identity, || format!("{}\n", identity.public_key))?;
                 Ok(Exit::Ok)
             }

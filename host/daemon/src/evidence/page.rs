@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Evidence, Report};
 use crate::api::wire::{JobItemView, StepView};
+use crate::views::name_of;
 
 const BEGIN: &str = "<script type=\"application/json\" id=\"evidence\">";
 const END: &str = "</script>";
@@ -191,13 +192,6 @@ fn measured(value: Option<u64>, target: Option<u64>) -> Markup {
 
 fn pairs(pairs: &Pairs) -> Markup {
     html! { @for (name, value) in pairs { (name) " = " (value) br; } }
-}
-
-fn name_of<T: serde::Serialize>(value: &T) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => String::new(),
-    }
 }
 
 /// To the millisecond, in UTC.
