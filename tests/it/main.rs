@@ -26,6 +26,7 @@ mod guests;
 mod harness;
 mod hostile;
 mod languages;
+mod life;
 mod old;
 mod outage;
 mod pipeline;

@@ -139,7 +139,7 @@ fn operations_out_of_order_are_refused_with_the_legal_ones() {
         .cli(&["failover", "hr", "--kind", "planned", "--confirm", "hr"])
         .code(0);
     let refused = world.cli(&["failover", "hr", "--kind", "test"]).code(5);
-    for word in ["LF0202", "`db` is failed over", "legal now: commit"] {
+    for word in ["LF0202", "`db` is failed over", "legal now: change-point, commit"] {
         assert!(refused.err.contains(word), "{word} is not in {refused}");
     }
 }

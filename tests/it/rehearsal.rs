@@ -188,7 +188,9 @@ fn x08_a_slow_step_takes_its_time_and_faults_are_for_drills_only() {
     let step = world.job(&job).step("start/db").clone();
     assert!(step.ended_at.unwrap() - step.begun_at.unwrap() >= 1_500);
     world.succeed("cleanup", &json!({}));
-    let before = world.lab.now();
+    // Replication goes on; of a job nothing happens.
+    let of_jobs = || world.lab.ledger().iter().filter(|line| line.job.is_some()).count();
+    let before = of_jobs();
     let wrong = [
         (
             vec!["--kind", "planned", "--confirm", "hr", "--inject", "start/db=fail"],
@@ -209,5 +211,5 @@ fn x08_a_slow_step_takes_its_time_and_faults_are_for_drills_only() {
             ended.err
         );
     }
-    assert_eq!(world.lab.now(), before);
+    assert_eq!(of_jobs(), before);
 }

@@ -1,6 +1,8 @@
 //! The commands, one file each. Every one takes its arguments apart, asks the daemon, and prints the answer.
 
 mod backup;
+mod change_point;
+mod choose_direction;
 mod cleanup;
 mod commit;
 mod completions;
@@ -9,6 +11,7 @@ mod doctor;
 mod evidence;
 mod explain;
 mod failover;
+mod fence;
 mod inventory;
 mod item;
 mod job;
@@ -20,12 +23,16 @@ mod policy;
 mod protect;
 mod reconcile;
 mod reference;
+mod reprotect;
 mod request;
+mod resume_protection;
 mod site;
+mod unprotect;
 
 use std::path::Path;
 
 use clap::{ArgAction, Parser, Subcommand};
+use landfall_recovery::words::Direction;
 
 use crate::client::Client;
 use crate::connection::Connection;
@@ -103,8 +110,23 @@ enum Command {
     Failover(failover::Arguments),
     /// Remove everything that a test failover made
     Cleanup(cleanup::Arguments),
-    /// Stay at the target after a failover; deletes the recovery points
+    /// Before the commit, move recovered machines to another recovery point
+    ChangePoint(change_point::Arguments),
+    /// Stay at the target after a failover; deletes the recovery points, and after a failback the machines away from home
     Commit(commit::Arguments),
+    /// Replicate in the other direction: the way back, and after it the way out again
+    #[command(visible_alias = "reverse-replicate")]
+    Reprotect(reprotect::Arguments),
+    /// Bring re-protected machines back home: a failover in direction reverse
+    Failback(failover::Arguments),
+    /// After a failover that broke off: back to the source, which is replicated again
+    ResumeProtection(resume_protection::Arguments),
+    /// After a failover on somebody's word, make sure that the old source is off
+    Fence(fence::Arguments),
+    /// Where a machine runs at both sites, say which one stays
+    ChooseDirection(choose_direction::Arguments),
+    /// Stop replication and delete the replica
+    Unprotect(unprotect::Arguments),
     /// Jobs: follow them, and decide where they need a person
     #[command(subcommand)]
     Job(job::Command),
@@ -176,7 +198,14 @@ impl Cli {
             Command::Plan(command) => command.run(&context).await,
             Command::Item(command) => command.run(&context).await,
             Command::Protect(arguments) => arguments.run(&context).await,
-            Command::Failover(arguments) => arguments.run(&context).await,
+            Command::Failover(arguments) => arguments.run(&context, None).await,
+            Command::Failback(arguments) => arguments.run(&context, Some(Direction::Reverse)).await,
+            Command::ChangePoint(arguments) => arguments.run(&context).await,
+            Command::Reprotect(arguments) => arguments.run(&context).await,
+            Command::ResumeProtection(arguments) => arguments.run(&context).await,
+            Command::Fence(arguments) => arguments.run(&context).await,
+            Command::ChooseDirection(arguments) => arguments.run(&context).await,
+            Command::Unprotect(arguments) => arguments.run(&context).await,
             Command::Cleanup(arguments) => arguments.run(&context).await,
             Command::Commit(arguments) => arguments.run(&context).await,
             Command::Job(command) => command.run(&context).await,

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use landfall_recovery::cycle::Progress;
 use landfall_recovery::document::{Inventory, Item, Plan};
 use landfall_recovery::executor::Limits;
-use landfall_recovery::item::ItemState;
+use landfall_recovery::item::{ItemState, oriented};
 use landfall_recovery::operations::SiteFacts;
-use landfall_recovery::words::{Millis, RecoveryPoint};
+use landfall_recovery::words::{Direction, Millis, Pairs, RecoveryPoint};
 use landfall_runtime::{Registry, Runtime};
 use landfall_store::{Batch, Space, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -217,12 +217,45 @@ impl Engine {
         }
     }
 
-    /// An item of the inventory with its state.
+    /// An item with its state, as its present replication sees it: `source` is where its data comes from.
     pub(crate) fn item(&self, name: &str) -> Option<(Item, ItemState)> {
         let world = self.world();
-        let item = world.inventory.items.get(name)?.clone();
-        Some((item, world.items.get(name).cloned().unwrap_or_default()))
+        let state = world.state(name);
+        Some((world.oriented(name, state.direction)?, state))
     }
+}
+
+impl World {
+    pub(crate) fn state(&self, name: &str) -> ItemState {
+        self.items.get(name).cloned().unwrap_or_default()
+    }
+
+    /// An item as a job in this direction sees it.
+    pub(crate) fn oriented(&self, name: &str, direction: Direction) -> Option<Item> {
+        let item = self.inventory.items.get(name)?;
+        let Some(state) = self.items.get(name) else {
+            return Some(item.clone());
+        };
+        Some(oriented(item, state, direction, &self.home_networks(name)))
+    }
+
+    /// The machine from which data goes in this direction, as it was last listed.
+    pub(crate) fn listed(&self, name: &str, direction: Direction) -> Option<&Listed> {
+        self.machines.get(&listing_key(name, direction == Direction::Forward))
+    }
+
+    /// The networks that the machine at home has, by interface.
+    fn home_networks(&self, name: &str) -> Pairs {
+        let home = self.machines.get(&listing_key(name, true));
+        let nics = home.iter().flat_map(|listed| &listed.machine.nics);
+        nics.filter_map(|nic| Some((nic.id.clone(), nic.network.clone()?)))
+            .collect()
+    }
+}
+
+/// Under which the listing of an item's machine is kept: at home, or away.
+pub(crate) fn listing_key(name: &str, home: bool) -> String {
+    if home { name.to_owned() } else { format!("{name}@away") }
 }
 
 fn load(store: &Store) -> Result<World, StoreError> {
@@ -249,11 +282,21 @@ fn load(store: &Store) -> Result<World, StoreError> {
     })
 }
 
-/// The replication unit of an item: its group where that has multi-VM consistency, else itself.
-pub(crate) fn unit_of(inventory: &Inventory, item: &Item) -> String {
-    match consistency_group(inventory, item) {
+/// The replication unit of an item in a direction: its group where that has multi-VM consistency, else itself. Members
+/// that came back are no longer in step with those that did not.
+pub(crate) fn unit_of(inventory: &Inventory, item: &Item, direction: Direction) -> String {
+    unit_name(consistency_group(inventory, item).as_deref(), &item.name, direction)
+}
+
+/// The unit of a group, or of a lone item.
+pub(crate) fn unit_name(group: Option<&str>, item: &str, direction: Direction) -> String {
+    let unit = match group {
         Some(group) => format!("group:{group}"),
-        None => format!("item:{}", item.name),
+        None => format!("item:{item}"),
+    };
+    match direction {
+        Direction::Forward => unit,
+        Direction::Reverse => format!("{unit}/reverse"),
     }
 }
 

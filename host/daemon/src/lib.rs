@@ -29,6 +29,7 @@ mod sites;
 mod space;
 mod start;
 mod step;
+mod upkeep;
 mod views;
 
 use std::future::Future;
@@ -143,6 +144,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     tokio::spawn(plugins::tidy(Arc::clone(&engine)));
     tokio::spawn(seals::run(Arc::clone(&engine)));
     tokio::spawn(backups::run(Arc::clone(&engine)));
+    tokio::spawn(upkeep::run(Arc::clone(&engine)));
     tokio::spawn(hang_ups(Arc::clone(&engine)));
 
     let io = |what: String| move |source| DaemonError::Io { what, source };

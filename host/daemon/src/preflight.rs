@@ -7,13 +7,13 @@ use futures_util::{FutureExt, StreamExt, stream};
 use landfall_recovery::codes;
 use landfall_recovery::freeze::{Frozen, FrozenItem};
 use landfall_recovery::operations::Operation;
-use landfall_recovery::words::{Failure, Finding, Severity};
+use landfall_recovery::words::{Direction, Failure, Finding, Severity};
 use landfall_runtime::contract::adapter::{ItemFacts, PreflightAnswer, SiteFacts};
 
-use crate::contract::{direction, from_call_error, from_finding};
+use crate::contract::{direction, from_call_error, from_finding, pairs};
 use crate::engine::Engine;
 use crate::sites::Pins;
-use crate::step::{listed, network_mappings};
+use crate::step::{listed, network_mappings, present, told};
 
 /// Items asked about at once: enough to keep the guests' threads busy.
 const AT_ONCE: usize = 32;
@@ -63,8 +63,16 @@ pub(crate) async fn one(
     let (source, target) = (item.item.source.site.as_str(), item.item.target_site.as_str());
     take(&mut answer, ask(engine, frozen, pins, item, target, source).await?);
     // The source of an unplanned failover may be gone, and a test does not touch it.
-    if matches!(frozen.operation, Operation::Protect | Operation::PlannedFailover) {
+    if matches!(
+        frozen.operation,
+        Operation::Protect | Operation::PlannedFailover | Operation::Reprotect
+    ) {
         take(&mut answer, ask(engine, frozen, pins, item, source, target).await?);
+    } else if frozen.operation == Operation::UnplannedFailover && frozen.direction == Direction::Reverse {
+        // On the way back it has its say, if it is there to say it.
+        if let Ok(said) = ask(engine, frozen, pins, item, source, target).await {
+            take(&mut answer, said);
+        }
     }
     Ok(answer)
 }
@@ -106,18 +114,17 @@ async fn ask(
 fn facts(frozen: &Frozen, item: &FrozenItem, role: &str) -> ItemFacts {
     // A machine that cannot be read back was listed by a newer version; preflight then goes without it.
     let machine = listed(item).ok().flatten();
+    let mut ext = pairs(&told(frozen, item));
+    ext.push(("role".to_owned(), role.to_owned()));
     ItemFacts {
         item: item.item.name.clone(),
-        origin: machine
-            .as_ref()
-            .map(|machine| machine.origin.clone())
-            .unwrap_or_default(),
+        origin: item.origin.clone(),
         direction: direction(frozen.direction),
         machine,
         replica: item.state.replica.clone(),
-        target_machine: item.state.target_machine.clone(),
+        target_machine: present(frozen, item),
         networks: network_mappings(frozen, item),
-        ext: vec![("role".to_owned(), role.to_owned())],
+        ext,
     }
 }
 

@@ -15,9 +15,9 @@ use std::time::Duration;
 use landfall_recovery::codes;
 use landfall_recovery::consequence::chosen;
 use landfall_recovery::cycle::{Due, due, next_cycle_at};
-use landfall_recovery::item::Phase;
+use landfall_recovery::item::{ItemState, Phase};
 use landfall_recovery::operations::Operation;
-use landfall_recovery::words::Failure;
+use landfall_recovery::words::{Direction, Failure};
 use landfall_store::{Batch, Space, StoreError};
 use tokio::sync::Semaphore;
 
@@ -180,10 +180,10 @@ fn schedule(engine: &Engine) -> Vec<Planned> {
     let world = engine.world();
     let mut units: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, item) in &world.inventory.items {
-        let state = world.items.get(name);
-        if state.is_some_and(|state| state.phase == Phase::Protected && state.replicates() && !wanted(state)) {
+        let due = |state: &&ItemState| state.phase == Phase::Protected && state.replicates() && !wanted(state);
+        if let Some(state) = world.items.get(name).filter(due) {
             units
-                .entry(unit_of(&world.inventory, item))
+                .entry(unit_of(&world.inventory, item, state.direction))
                 .or_default()
                 .push(name.clone());
         }
@@ -204,6 +204,10 @@ fn schedule(engine: &Engine) -> Vec<Planned> {
         };
         let at = next_cycle_at(&oldest, &item.replication);
         if at <= now {
+            let direction = world.items.get(&item.name).map(|state| state.direction);
+            let Some(item) = world.oriented(&item.name, direction.unwrap_or_default()) else {
+                continue;
+            };
             let sites = (item.source.site.clone(), item.target_site.clone());
             planned.push((
                 at,
@@ -221,12 +225,16 @@ fn schedule(engine: &Engine) -> Vec<Planned> {
 }
 
 /// A job needs the item for itself: it will be activated elsewhere, or its points will go.
-fn wanted(state: &landfall_recovery::item::ItemState) -> bool {
+fn wanted(state: &ItemState) -> bool {
     state.operation.as_ref().is_some_and(|operation| {
         operation.trouble.is_none()
             && matches!(
                 operation.operation,
-                Operation::PlannedFailover | Operation::UnplannedFailover | Operation::Commit
+                Operation::PlannedFailover
+                    | Operation::UnplannedFailover
+                    | Operation::ResumeProtection
+                    | Operation::Commit
+                    | Operation::Unprotect
             )
     })
 }
@@ -256,7 +264,11 @@ fn before_choice(engine: &Engine, items: &[String]) -> bool {
 pub(crate) async fn hold_unit(engine: &Engine, item: &str) -> Option<tokio::sync::OwnedMutexGuard<()>> {
     let unit = {
         let world = engine.world();
-        unit_of(&world.inventory, world.inventory.items.get(item)?)
+        let direction = world
+            .items
+            .get(item)
+            .map_or(Direction::Forward, |state| state.direction);
+        unit_of(&world.inventory, world.inventory.items.get(item)?, direction)
     };
     Some(engine.units.get(&unit).lock_owned().await)
 }

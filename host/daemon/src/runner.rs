@@ -5,23 +5,24 @@
 //! only then starts what was decided. Whatever arrives during a commit is in the next one. There are two copies of the
 //! job: this task's own, which is ahead of the disk, and the published one, which everybody else sees.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use landfall_recovery::consequence::consequences;
+use landfall_recovery::cycle::Progress;
 use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
 use landfall_recovery::executor::{Next, Resumption, decide, resume, resumption};
 use landfall_recovery::freeze::sha256_hex;
 use landfall_recovery::graph::StepIndex;
-use landfall_recovery::item::ItemState;
+use landfall_recovery::item::{ItemEvent, ItemState};
 use landfall_recovery::job::{Job, Status, Stopping};
-use landfall_recovery::words::{EffectClass, Millis};
+use landfall_recovery::words::{Direction, EffectClass, Millis};
 use landfall_store::{Batch, Space, StoreError, faults};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
-use crate::engine::{Catalogue, Engine, Signal, Tested};
+use crate::engine::{Catalogue, Engine, Signal, Tested, unit_name};
 use crate::step::{self, Begin, Report, Work};
 
 /// Reports that wait while a commit is under way; more and the steps wait with them.
@@ -132,6 +133,8 @@ struct Turn {
     catalogues: BTreeMap<String, Catalogue>,
     decisions: Vec<crate::replay::PolicyDecision>,
     items: BTreeMap<String, ItemState>,
+    /// Items whose replication begins anew, the other way or not at all.
+    turned: BTreeSet<String>,
     start: Vec<Work>,
     notes: Vec<(StepIndex, Note)>,
     answers: Vec<oneshot::Sender<()>>,
@@ -355,6 +358,9 @@ impl Runner {
                 .entry(item.clone())
                 .or_insert_with(|| self.engine.world().items.get(&item).cloned().unwrap_or_default());
             state.apply(&change);
+            if matches!(change, ItemEvent::Turned { .. } | ItemEvent::Unprotected) {
+                turn.turned.insert(item);
+            }
         }
         turn.records.push(Record { at, event });
     }
@@ -381,6 +387,11 @@ impl Runner {
             }
             for (item, state) in &turn.items {
                 batch.put(Space::Item, item, state)?;
+            }
+            for item in &turn.turned {
+                self.forget_cycles(&mut batch, item);
+                batch.put(Space::Progress, item, &Progress::default())?;
+                batch.put(Space::Points, item, &Catalogue::default())?;
             }
             for (item, catalogue) in &turn.catalogues {
                 batch.put(Space::Points, item, catalogue)?;
@@ -413,6 +424,21 @@ impl Runner {
         Ok(())
     }
 
+    /// What was cut off in the old direction is not gone on with.
+    fn forget_cycles(&self, batch: &mut Batch, item: &str) {
+        let group = self
+            .job
+            .frozen
+            .items
+            .get(item)
+            .and_then(|item| item.replication_group.clone());
+        for direction in [Direction::Forward, Direction::Reverse] {
+            for group in [None, group.as_deref()] {
+                batch.remove(Space::Cycle, &unit_name(group, item, direction));
+            }
+        }
+    }
+
     /// Where the fault battery lets the host die.
     fn points(&self, place: &str, turn: &Turn) {
         for Record { event, .. } in &turn.records {
@@ -439,6 +465,10 @@ impl Runner {
             world
                 .items
                 .extend(turn.items.iter().map(|(name, state)| (name.clone(), state.clone())));
+            for item in &turn.turned {
+                world.progress.insert(item.clone(), Progress::default());
+                world.points.insert(item.clone(), Catalogue::default());
+            }
             world.points.extend(
                 turn.catalogues
                     .iter()

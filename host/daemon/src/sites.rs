@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use landfall_recovery::codes;
 use landfall_recovery::freeze::Pinned;
-use landfall_recovery::operations::SiteFacts;
-use landfall_recovery::words::{Failure, Pairs};
+use landfall_recovery::operations::{SiteFacts, WayBack};
+use landfall_recovery::words::{Direction, Failure, Pairs};
 use landfall_runtime::contract::adapter::Features;
-use landfall_runtime::contract::types::Direction;
 use landfall_runtime::{Adapter, Binding, Grants, Limits, LoadError, Plugin, Policy, Runbook};
 
 use crate::clock;
-use crate::contract::from_call_error;
+use crate::contract::{self, from_call_error};
 use crate::engine::Engine;
 use crate::step::site_key;
 
@@ -197,18 +196,30 @@ impl Engine {
             .collect()
     }
 
-    /// Asks a site what it can do, and notes the answer.
-    pub(crate) async fn site_facts(&self, site: &str) -> SiteFacts {
+    /// Asks a site what it can do with machines of an origin in a direction, and notes the answer.
+    pub(crate) async fn site_facts(&self, site: &str, origin: &str, direction: Direction) -> SiteFacts {
         let observed_at = clock::now();
-        let facts = match self.ask(site).await {
-            Ok(features) => SiteFacts {
-                reachable: true,
-                error: None,
-                source: features.source,
-                target: features.target,
-                planned_failover: features.planned_failover,
-                observed_at,
-            },
+        let facts = match self.ask(site, origin, direction).await {
+            Ok(features) => {
+                let said = |name: &str| {
+                    let pair = features.ext.iter().find(|(known, _)| known == name);
+                    pair.map(|(_, value)| value.as_str())
+                };
+                SiteFacts {
+                    reachable: true,
+                    error: None,
+                    source: features.source,
+                    target: features.target,
+                    planned_failover: features.planned_failover,
+                    syncs_on_shutdown: said("sync-on-shutdown") == Some("yes"),
+                    way_back: match said("way-back") {
+                        Some("reverse-replication") => WayBack::ReverseReplication,
+                        Some("planned-failover") => WayBack::PlannedFailover,
+                        _ => WayBack::Reprotect,
+                    },
+                    observed_at,
+                }
+            }
             Err(failure) => SiteFacts {
                 error: Some(failure.to_string()),
                 observed_at,
@@ -219,11 +230,13 @@ impl Engine {
         facts
     }
 
-    async fn ask(&self, site: &str) -> Result<Features, Failure> {
+    async fn ask(&self, site: &str, origin: &str, direction: Direction) -> Result<Features, Failure> {
         let adapter = self.adapter(site).await?;
         // `health` goes to the site; `get-features` may be answered by the plugin alone.
         adapter.health().await.map_err(|error| from_call_error(&error))?;
-        let features = adapter.get_features(String::new(), Direction::Forward).await;
+        let features = adapter
+            .get_features(origin.to_owned(), contract::direction(direction))
+            .await;
         features.map_err(|error| from_call_error(&error))
     }
 }

@@ -1,26 +1,31 @@
 //! From a request to a running job: check that it is legal, ask preflight, freeze, write, run. Nothing at any site has
 //! changed before the frozen job is durable, and a refusal names everything that stands against it.
 
+mod look;
+mod subject;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_recovery::codes;
 use landfall_recovery::diagnostic::suggest;
-use landfall_recovery::document::{Group, Inventory, Plan, PointChoice};
+use landfall_recovery::document::{Plan, PointChoice};
 use landfall_recovery::event::{Event, Record};
-use landfall_recovery::freeze::{Frozen, FrozenItem, Injection, Pinned, Risk, operation_name, sha256_hex};
+use landfall_recovery::freeze::{Frozen, FrozenItem, Injection, Keep, Pinned, Risk, operation_name, sha256_hex};
 use landfall_recovery::graph::{Graph, Step, StepKind};
 use landfall_recovery::item::ItemState;
 use landfall_recovery::job::Job;
-use landfall_recovery::operations::{Facts, OPERATIONS, Operation, Permission, SiteFacts, permission};
-use landfall_recovery::words::{Direction, EffectFacts, Failure, Finding, Millis, Severity};
-use landfall_runtime::contract::types::Direction as WitDirection;
+use landfall_recovery::operations::{OPERATIONS, Operation, Permission, permission};
+use landfall_recovery::words::{Direction, EffectFacts, Finding, Millis, Severity};
 use landfall_store::{Batch, JobRow, Space};
 
+use self::look::Listing;
+pub(crate) use self::look::{PAGES_MAX, Sites, facts, machines as list_machines, observe};
+use self::subject::{confirmed, direction_of, subject_of};
 use crate::api::wire::JobRequest;
 use crate::clock;
 use crate::contract::{from_call_error, from_effect};
-use crate::engine::{Engine, Listed, consistency_group};
+use crate::engine::{Engine, consistency_group};
 use crate::preflight::{self, finding};
 use crate::problem::Refusal;
 use crate::runner::{self, Handle};
@@ -93,16 +98,22 @@ pub(crate) async fn start(
     if let Some(known) = once.as_ref().map(|once| answered(engine, once)).transpose()?.flatten() {
         return Ok(Started::Before(known));
     }
-    let (plan, items) = subject_of(engine, &request)?;
-    confirmed(&request, operation, &plan, &items)?;
-    let sites = observe_sites(engine, &items).await;
-    let missing = list_sources(engine, &items, &sites).await;
-    let items = legal(engine, operation, items, &sites)?;
-    let mut frozen = shape(engine, operation, plan, items, &request, who, requested_at)?;
+    let (plan, names) = subject_of(engine, &request)?;
+    let (direction, names, left_out) = direction_of(engine, operation, names, request.direction)?;
+    confirmed(&request, operation, &plan, &names, direction)?;
+    let to = moved_to(engine, operation, direction, &request)?;
+    let sites = look::observe(engine, &names, to).await;
+    let listing = look::list(engine, &names, operation, direction).await;
+    let items = legal(engine, operation, names, &sites, to)?;
+    let mut frozen = shape(engine, (operation, direction), plan, items, &request, who, requested_at)?;
+    place(engine, &mut frozen, &request, &sites, &listing)?;
     pin(engine, &mut frozen)?;
     choose_policy(engine, &mut frozen, &request).await?;
     frozen.findings = known_findings(engine, &frozen, &sites);
-    frozen.findings.extend(not_at_source(operation, &missing, &frozen));
+    frozen.findings.extend(left_out);
+    frozen
+        .findings
+        .extend(not_at_source(operation, &listing.missing, &frozen));
     preflight(engine, &mut frozen).await?;
     frozen.build_graph();
     injected_steps(&frozen)?;
@@ -116,156 +127,12 @@ pub(crate) async fn start(
     write(engine, job, hash, once).await.map(Started::Job)
 }
 
-/// The plan and the names of the items that a request is about. Items without a plan get one made for them.
-fn subject_of(engine: &Engine, request: &JobRequest) -> Result<(Plan, Vec<String>), Refusal> {
-    let world = engine.world();
-    let unknown = |item: &String| !world.inventory.items.contains_key(item);
-    if let Some(item) = request.items.iter().find(|item| unknown(item)) {
-        return Err(Refusal::unknown(format!("the inventory has no item `{item}`")));
-    }
-    match &request.plan {
-        Some(name) => {
-            let applied = world
-                .plans
-                .get(name)
-                .ok_or_else(|| Refusal::unknown(format!("there is no plan `{name}`")))?;
-            let plan = applied.plan.clone();
-            let members: Vec<String> = plan.groups.iter().flat_map(|group| group.machines.clone()).collect();
-            if let Some(stray) = request.items.iter().find(|item| !members.contains(item)) {
-                return Err(Refusal::unknown(format!("plan `{name}` has no machine `{stray}`")));
-            }
-            let items = if request.items.is_empty() {
-                members
-            } else {
-                request.items.clone()
-            };
-            Ok((plan, items))
-        }
-        None if request.items.is_empty() => Err(Refusal::bad_request("name a plan or items".to_owned())),
-        None => {
-            let items: Vec<String> = request
-                .items
-                .iter()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .cloned()
-                .collect();
-            let plan = Plan {
-                name: items.join("+"),
-                description: "made for single machines".to_owned(),
-                point: PointChoice::default(),
-                shutdown: true,
-                test_network: None,
-                fence_max_age_ms: FENCE_MAX_AGE_MS,
-                rto_ms: None,
-                groups: vec![Group {
-                    name: "machines".to_owned(),
-                    machines: items.clone(),
-                }],
-                actions: Vec::new(),
-            };
-            Ok((plan, items))
-        }
-    }
-}
-
-/// As in a plan that says nothing about it.
-const FENCE_MAX_AGE_MS: Millis = 60_000;
-
-/// A real failover wants its name typed.
-fn confirmed(request: &JobRequest, operation: Operation, plan: &Plan, items: &[String]) -> Result<(), Refusal> {
-    let real = matches!(operation, Operation::PlannedFailover | Operation::UnplannedFailover);
-    if !real || request.dry_run {
-        return Ok(());
-    }
-    let fits = |typed: &String| *typed == plan.name || (items.len() == 1 && items.first() == Some(typed));
-    if request.confirm.as_ref().is_some_and(fits) {
-        return Ok(());
-    }
-    Err(Refusal::refused(
-        codes::NOT_CONFIRMED,
-        format!("a {operation} of `{}` was not confirmed", plan.name),
-    ))
-}
-
-type Sites = BTreeMap<String, SiteFacts>;
-
-async fn observe_sites(engine: &Arc<Engine>, items: &[String]) -> Sites {
-    let names: BTreeSet<String> = {
-        let world = engine.world();
-        items
-            .iter()
-            .filter_map(|name| world.inventory.items.get(name))
-            .flat_map(|item| [item.source.site.clone(), item.target_site.clone()])
-            .collect()
-    };
-    let asked = names.into_iter().map(|name| async {
-        let facts = engine.site_facts(&name).await;
-        (name, facts)
-    });
-    futures_util::future::join_all(asked).await.into_iter().collect()
-}
-
-/// Lists the source machines; what cannot be listed stays as it was last seen. Gives the items whose site answered
-/// and does not have their machine.
-async fn list_sources(engine: &Arc<Engine>, items: &[String], sites: &Sites) -> BTreeSet<String> {
-    let wanted: BTreeMap<(String, String), String> = {
-        let world = engine.world();
-        let item = |name: &String| world.inventory.items.get(name);
-        items
-            .iter()
-            .filter_map(item)
-            .filter(|item| sites.get(&item.source.site).is_some_and(|facts| facts.reachable))
-            .map(|item| {
-                (
-                    (item.source.site.clone(), item.source.machine.clone()),
-                    item.name.clone(),
-                )
-            })
-            .collect()
-    };
-    let names: BTreeSet<&String> = wanted.keys().map(|(site, _)| site).collect();
-    let mut found = Vec::new();
-    let mut missing = BTreeSet::new();
-    for site in names {
-        let Ok(machines) = list_machines(engine, site).await else {
-            continue;
-        };
-        missing.extend(
-            wanted
-                .iter()
-                .filter(|((at, _), _)| at == site)
-                .map(|(_, item)| item.clone()),
-        );
-        for machine in machines {
-            if let Some(item) = wanted.get(&(site.clone(), machine.id.clone())) {
-                missing.remove(item);
-                found.push((
-                    item.clone(),
-                    Listed {
-                        machine,
-                        observed_at: clock::now(),
-                    },
-                ));
-            }
-        }
-    }
-    let mut batch = Batch::new();
-    for (item, listed) in &found {
-        let known = engine.world().machines.get(item).map(|known| known.machine.clone());
-        if known.as_ref() != Some(&listed.machine) && batch.put(Space::Machines, item, listed).is_err() {
-            return missing;
-        }
-    }
-    if batch.is_empty() || engine.commit(batch).await.is_ok() {
-        engine.world_mut().machines.extend(found);
-    }
-    missing
-}
-
 /// Who is to be protected, or shut down in order, must be there.
 fn not_at_source(operation: Operation, missing: &BTreeSet<String>, frozen: &Frozen) -> Vec<Finding> {
-    if !matches!(operation, Operation::Protect | Operation::PlannedFailover) {
+    if !matches!(
+        operation,
+        Operation::Protect | Operation::PlannedFailover | Operation::Reprotect
+    ) {
         return Vec::new();
     }
     let say = |name: &String| {
@@ -276,47 +143,6 @@ fn not_at_source(operation: Operation, missing: &BTreeSet<String>, frozen: &Froz
     missing.iter().filter_map(say).collect()
 }
 
-/// All pages of a site's machines.
-pub(crate) async fn list_machines(
-    engine: &Arc<Engine>,
-    site: &str,
-) -> Result<Vec<landfall_runtime::contract::adapter::Machine>, Failure> {
-    let adapter = engine.adapter(site).await?;
-    let (mut machines, mut cursor) = (Vec::new(), None);
-    for _ in 0..PAGES_MAX {
-        let page = adapter
-            .list_machines(cursor)
-            .await
-            .map_err(|error| from_call_error(&error))?;
-        machines.extend(page.machines);
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(machines);
-        }
-    }
-    Err(Failure::definite(
-        codes::BAD_OUTPUT,
-        format!("site `{site}` lists machines without end"),
-    ))
-}
-
-/// Far more pages than any site has; an adapter that repeats its cursor is stopped here.
-pub(crate) const PAGES_MAX: usize = 10_000;
-
-/// The facts on which legality rests.
-pub(crate) fn facts(engine: &Engine, inventory: &Inventory, name: &str, sites: &Sites) -> Facts {
-    let item = inventory.items.get(name);
-    Facts {
-        source: item.and_then(|item| sites.get(&item.source.site).cloned()),
-        target: item.and_then(|item| sites.get(&item.target_site).cloned()),
-        points: engine
-            .world()
-            .points
-            .get(name)
-            .map_or(0, |catalogue| catalogue.points.len()),
-    }
-}
-
 /// Keeps the items for which the operation is legal, or refuses with everything that stands against it. Operations
 /// that bring a plan into a state (protect, cleanup, commit) pass over items that are in it already.
 fn legal(
@@ -324,12 +150,12 @@ fn legal(
     operation: Operation,
     names: Vec<String>,
     sites: &Sites,
+    to: Option<&str>,
 ) -> Result<Vec<(String, ItemState)>, Refusal> {
-    let inventory = Arc::clone(&engine.world().inventory);
     let (mut items, mut findings, mut passed) = (Vec::new(), Vec::new(), Vec::new());
     for name in names {
         let state = engine.world().items.get(&name).cloned().unwrap_or_default();
-        match permission(&name, &state, &facts(engine, &inventory, &name, sites), operation) {
+        match permission(&name, &state, &facts(engine, &name, sites, to), operation) {
             Permission::Allowed => items.push((name, state)),
             Permission::Blocked { findings: more } => findings.extend(more),
             Permission::Illegal { code, reason, legal } => {
@@ -345,7 +171,15 @@ fn legal(
                     cause: reason,
                     cure,
                 };
-                let settled = matches!(operation, Operation::Protect | Operation::Cleanup | Operation::Commit);
+                let settled = matches!(
+                    operation,
+                    Operation::Protect
+                        | Operation::Cleanup
+                        | Operation::Commit
+                        | Operation::ResumeProtection
+                        | Operation::Fence
+                        | Operation::Unprotect
+                );
                 if settled && code == codes::NOT_LEGAL {
                     passed.push(finding);
                 } else {
@@ -369,10 +203,10 @@ fn legal(
     }
     if items.is_empty() {
         // That there is nothing to clean up or protect is good news; that there is nothing to commit is not.
-        let code = if operation == Operation::Commit {
-            codes::NOT_LEGAL
-        } else {
+        let code = if matches!(operation, Operation::Protect | Operation::Cleanup | Operation::Fence) {
             codes::NOTHING_TO_DO
+        } else {
+            codes::NOT_LEGAL
         };
         return Err(Refusal::findings(
             code,
@@ -385,7 +219,7 @@ fn legal(
 
 fn shape(
     engine: &Engine,
-    operation: Operation,
+    (operation, direction): (Operation, Direction),
     mut plan: Plan,
     items: Vec<(String, ItemState)>,
     request: &JobRequest,
@@ -400,19 +234,27 @@ fn shape(
             "a risk is accepted for an unplanned failover only".to_owned(),
         ));
     }
+    if request.fence_on_return && request.accept_split_brain_risk.is_none() {
+        return Err(Refusal::bad_request(
+            "a source is fenced on its return only where the risk was accepted".to_owned(),
+        ));
+    }
     let world = engine.world();
     let mut frozen_items = BTreeMap::new();
     for (name, state) in items {
-        let Some(item) = world.inventory.items.get(&name).cloned() else {
+        let Some(item) = look::seen(&world, &name, direction, request.to.as_deref()) else {
             continue;
         };
-        let listed = world.machines.get(&name);
+        let listed = world.listed(&name, direction);
         let machine = listed.map(|listed| serde_json::to_value(&listed.machine)).transpose();
         let frozen = FrozenItem {
             replication_group: consistency_group(&world.inventory, &item),
             machine: machine.map_err(|error| Refusal::internal(&error))?,
             listed_at: listed.map(|listed| listed.observed_at),
             extra_steps: Vec::new(),
+            origin: look::origin(&world, &name),
+            turn: None,
+            syncs_on_shutdown: false,
             item,
             state,
         };
@@ -424,8 +266,8 @@ fn shape(
         epoch: identity.epoch,
         job: uuid::Uuid::now_v7().to_string(),
         operation,
-        direction: Direction::Forward,
-        point: operation.failover_kind().map(|_| plan.point.clone()),
+        direction,
+        point: operation.goes_to_a_point().then(|| plan.point.clone()),
         fence_max_age_ms: plan.fence_max_age_ms,
         plan,
         items: frozen_items,
@@ -433,7 +275,11 @@ fn shape(
         risk: request.accept_split_brain_risk.clone().map(|why| Risk {
             who: who.to_owned(),
             why,
+            fence_on_return: request.fence_on_return,
         }),
+        keep: None,
+        test_ttl_ms: (operation == Operation::Test).then(|| request.ttl_ms.unwrap_or(TEST_TTL_MS)),
+        options: request.set.clone(),
         injections: injections(operation, &request.inject)?,
         plugins: BTreeMap::new(),
         findings: Vec::new(),
@@ -441,6 +287,94 @@ fn shape(
         requested_by: who.to_owned(),
         graph: Graph::default(),
     })
+}
+
+/// A day: nobody needs a forgotten test machine tomorrow.
+const TEST_TTL_MS: Millis = 24 * 3_600_000;
+
+/// Where home is to be from now on, if the request says so.
+fn moved_to<'r>(
+    engine: &Engine,
+    operation: Operation,
+    direction: Direction,
+    request: &'r JobRequest,
+) -> Result<Option<&'r str>, Refusal> {
+    let Some(site) = request.to.as_deref() else {
+        return Ok(None);
+    };
+    let turns = matches!(operation, Operation::Reprotect | Operation::PlannedFailover);
+    if !turns || direction == Direction::Forward {
+        return Err(Refusal::bad_request(
+            "`to` names the site at which a machine comes back, when its way back is prepared".to_owned(),
+        ));
+    }
+    if !engine.config.now().sites.contains_key(site) {
+        let what = format!("the daemon's configuration has no site `{site}`");
+        return Err(Refusal::refused(codes::UNKNOWN_SITE, what));
+    }
+    Ok(Some(site))
+}
+
+/// Settles what the sites were asked for: where replication is turned to, and what else a source can do.
+fn place(
+    engine: &Engine,
+    frozen: &mut Frozen,
+    request: &JobRequest,
+    sites: &Sites,
+    listing: &Listing,
+) -> Result<(), Refusal> {
+    frozen.keep = kept(frozen, request)?;
+    let to = request.to.as_deref();
+    let (operation, direction) = (frozen.operation, frozen.direction);
+    let world = engine.world();
+    for (name, item) in &mut frozen.items {
+        item.turn = look::turn(&world, operation, name, (direction, to), listing);
+        let source = sites.of(&item.item.source.site, name, direction);
+        item.syncs_on_shutdown = source.is_some_and(|facts| facts.syncs_on_shutdown);
+    }
+    drop(world);
+    let options = frozen.items.values().flat_map(|item| item.item.options.values());
+    for value in options.chain(frozen.options.values()) {
+        secret_exists(engine, value)?;
+    }
+    Ok(())
+}
+
+/// An option may name a secret; it never is one.
+fn secret_exists(engine: &Engine, value: &str) -> Result<(), Refusal> {
+    let Some(name) = value.strip_prefix("secret:") else {
+        return Ok(());
+    };
+    match engine.config.now().secrets.try_read(name) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(Refusal::refused(codes::OPTION_SECRET, error.to_string())),
+    }
+}
+
+/// Which of two running machines stays.
+fn kept(frozen: &Frozen, request: &JobRequest) -> Result<Option<Keep>, Refusal> {
+    let refuse = |what: String| Err(Refusal::refused(codes::WRONG_KEEP, what));
+    match (&request.keep, frozen.operation == Operation::ChooseDirection) {
+        (None, false) => Ok(None),
+        (Some(_), false) => Err(Refusal::bad_request("`keep` belongs to choose-direction".to_owned())),
+        (None, true) => Err(Refusal::bad_request(
+            "say which site's machine stays: `keep`".to_owned(),
+        )),
+        (Some(site), true) => {
+            let all = |fits: fn(&FrozenItem, &str) -> bool| frozen.items.values().all(|item| fits(item, site));
+            if all(|item, site| item.item.source.site == site) {
+                Ok(Some(Keep::Source))
+            } else if all(|item, site| item.item.target_site == site) {
+                Ok(Some(Keep::Target))
+            } else {
+                let item = frozen.items.values().next().map(|item| &item.item);
+                let sites = item.map_or(String::new(), |item| {
+                    format!("; they run at `{}` and `{}`", item.source.site, item.target_site)
+                });
+                refuse(format!("`{site}` is not one of the two sites{sites}"))
+            }
+        }
+    }
 }
 
 /// What a drill wants to go wrong.
@@ -529,8 +463,16 @@ async fn choose_policy(engine: &Arc<Engine>, frozen: &mut Frozen, request: &JobR
         choice.params.clear();
     }
     choice.params.extend(request.point_params.clone());
-    if frozen.operation == Operation::PlannedFailover && !asked {
-        choice = PointChoice::default();
+    match frozen.operation {
+        Operation::PlannedFailover if !asked => choice = PointChoice::default(),
+        // Nothing new comes from a source that was left: one goes to what is there.
+        Operation::ChangePoint if !asked => {
+            return Err(Refusal::refused(
+                codes::CHOICE_REFUSED,
+                "say which point to change to: `point`".to_owned(),
+            ));
+        }
+        _ => {}
     }
     let pinned = engine.pin_policy(&choice.policy)?;
     let policy = engine.pinned_policy(&choice.policy, &pinned).await?;
@@ -565,6 +507,13 @@ async fn choose_policy(engine: &Arc<Engine>, frozen: &mut Frozen, request: &JobR
         );
         return Err(Refusal::refused(codes::CHOICE_REFUSED, what));
     }
+    if frozen.operation == Operation::ChangePoint && offered.needs_processing {
+        let what = format!(
+            "a change of point goes to a point that is there; `{}` would process data first",
+            offered.name
+        );
+        return Err(Refusal::refused(codes::CHOICE_REFUSED, what));
+    }
     frozen.processes_first = offered.needs_processing;
     frozen.plugins.insert(format!("policy:{}", choice.policy), pinned);
     frozen.point = Some(choice);
@@ -575,7 +524,8 @@ async fn choose_policy(engine: &Arc<Engine>, frozen: &mut Frozen, request: &JobR
 fn known_findings(engine: &Engine, frozen: &Frozen, sites: &Sites) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, item) in &frozen.items {
-        let reachable = sites.get(&item.item.source.site).is_some_and(|facts| facts.reachable);
+        let source = sites.of(&item.item.source.site, name, frozen.direction);
+        let reachable = source.is_some_and(|facts| facts.reachable);
         if !reachable && frozen.operation.failover_kind().is_some() {
             let age = match item.listed_at {
                 Some(at) => format!("{} s old", frozen.requested_at.saturating_sub(at) / 1000),
@@ -621,8 +571,13 @@ pub(crate) fn subject(frozen: &Frozen, pins: &Pins) -> String {
 }
 
 async fn preflight(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Refusal> {
-    // Cleanup and commit look at nothing that could be mended first.
-    if matches!(frozen.operation, Operation::Cleanup | Operation::Commit) {
+    // The others look at nothing that could be mended first.
+    if frozen.operation.failover_kind().is_none()
+        && !matches!(
+            frozen.operation,
+            Operation::Protect | Operation::Reprotect | Operation::ChangePoint
+        )
+    {
         return Ok(());
     }
     let answers = preflight::all(engine, frozen).await;
@@ -652,13 +607,14 @@ async fn preflight(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Refu
 /// Asks adapters and runbooks what may be assumed about each effect, and writes it into the graph.
 async fn set_effects(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Refusal> {
     let mut sites: BTreeMap<(String, String), EffectFacts> = BTreeMap::new();
+    let direction = crate::contract::direction(frozen.direction);
     for (key, pinned) in &frozen.plugins {
         let Some(site) = key.strip_prefix("site:") else {
             continue;
         };
         let adapter = engine.pinned_adapter(site, pinned).await?;
         // An adapter that cannot say keeps the strictest class for everything.
-        let Ok(features) = adapter.get_features(String::new(), WitDirection::Forward).await else {
+        let Ok(features) = adapter.get_features(String::new(), direction).await else {
             continue;
         };
         for facts in features.operations {

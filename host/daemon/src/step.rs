@@ -31,7 +31,7 @@ use crate::runner::{Message, Note};
 use crate::sites::Pins;
 
 pub(crate) use action::runbook_key;
-pub(crate) use arguments::{Arguments, arguments, listed, network_mappings};
+pub(crate) use arguments::{Arguments, arguments, listed, network_mappings, present, told};
 pub(crate) use operation::site_key;
 pub(crate) use read::proved;
 
@@ -219,7 +219,7 @@ fn forget_points(task: &Task, report: Report) -> Report {
             outputs,
             mut catalogues,
             decision,
-        } if task.step().kind == StepKind::DeletePoints => {
+        } if matches!(task.step().kind, StepKind::DeletePoints | StepKind::Forget) => {
             let observed_at = clock::now();
             let none = || Catalogue {
                 points: Vec::new(),
@@ -269,7 +269,7 @@ async fn carry_out(task: &Task, arguments: Arguments, begin: Begin) -> Report {
 
 async fn call(task: &Task, arguments: Arguments, begin: Begin) -> Report {
     match arguments {
-        Arguments::Operation { site, operation } => {
+        Arguments::Operation { site, operation, ext } => {
             // In a test replication goes on, but not between processing and the points of one group.
             let test = task.frozen.operation == Operation::Test && task.step().kind == StepKind::Process;
             let item = task.step().items.first().filter(|_| test);
@@ -277,7 +277,7 @@ async fn call(task: &Task, arguments: Arguments, begin: Begin) -> Report {
                 Some(item) => hold_unit(&task.engine, item).await,
                 None => None,
             };
-            operation::run(task, &site, *operation, begin).await
+            operation::run(task, &site, *operation, &ext, begin).await
         }
         Arguments::Action { runbook, context } => action::run(task, &runbook, *context, begin).await,
         Arguments::Check { item } => read::check(task, &item).await,

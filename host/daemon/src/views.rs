@@ -8,7 +8,7 @@ use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
 use landfall_recovery::graph::{Stage, Step, StepIndex, StepKind};
 use landfall_recovery::item::{ItemState, Phase, Trouble};
 use landfall_recovery::job::{Job, Status, Stopping};
-use landfall_recovery::words::{Consistency, Direction, EffectClass, Millis, RecoveryPoint};
+use landfall_recovery::words::{Consistency, EffectClass, Millis, RecoveryPoint};
 
 use crate::api::wire::{EventView, ItemView, JobItemView, JobView, PointView, StepView};
 use crate::engine::World;
@@ -301,21 +301,22 @@ pub(crate) fn item(world: &World, name: &str, now: Millis) -> Option<ItemView> {
     let item = world.inventory.items.get(name)?;
     let state = world.items.get(name).cloned().unwrap_or_default();
     let progress = world.progress.get(name).cloned().unwrap_or_default();
-    let away = matches!(state.phase, Phase::FailedOver | Phase::Committed) == (state.direction == Direction::Forward)
-        && matches!(state.phase, Phase::FailedOver | Phase::Committed);
+    let home = state.home.as_ref();
+    let home_site = home.map_or_else(|| item.source.site.clone(), |home| home.site.clone());
+    let home_machine = home.map_or_else(|| Some(item.source.machine.clone()), |home| home.machine.clone());
     let replicates = state.replicates();
     Some(ItemView {
         name: name.to_owned(),
         phase: name_of(&state.phase),
         test: name_of(&state.overlay),
         direction: name_of(&state.direction),
-        active_site: if away {
-            item.target_site.clone()
+        active_site: if state.at_home() {
+            home_site.clone()
         } else {
-            item.source.site.clone()
+            item.target_site.clone()
         },
-        source_site: item.source.site.clone(),
-        source_machine: item.source.machine.clone(),
+        source_site: home_site,
+        source_machine: home_machine.unwrap_or_default(),
         target_site: item.target_site.clone(),
         target_machine: state.target_machine.clone(),
         test_machine: state.test_machine.clone(),
@@ -327,6 +328,9 @@ pub(crate) fn item(world: &World, name: &str, now: Millis) -> Option<ItemView> {
             .and_then(|operation| operation.trouble)
             .map(|trouble| name_of::<Trouble>(&trouble)),
         risk_accepted: state.risk_accepted,
+        both_active: state.both_active,
+        test_until: state.test_until,
+        location: state.location.map(|location| name_of(&location)),
         rpo_ms: if replicates { progress.rpo_ms(now) } else { None },
         rpo_target_ms: item.replication.rpo_ms,
         points: world.points.get(name).map_or(0, |catalogue| catalogue.points.len()),
@@ -338,7 +342,7 @@ pub(crate) fn item(world: &World, name: &str, now: Millis) -> Option<ItemView> {
 }
 
 fn seeded(state: &ItemState, transfer: Option<(u64, u64)>) -> Option<u8> {
-    if state.phase != Phase::Seeding {
+    if !matches!(state.phase, Phase::Seeding | Phase::Reprotecting) {
         return None;
     }
     let (done, all) = transfer?;

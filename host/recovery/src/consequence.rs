@@ -3,6 +3,7 @@
 
 use crate::event::{Event, Outcome, StepResult};
 use crate::executor::PROOF;
+use crate::freeze::FrozenItem;
 use crate::graph::{Step, StepKind};
 use crate::item::{ItemEvent, Recovered, Trouble};
 use crate::job::{Job, Status};
@@ -51,10 +52,9 @@ fn every(job: &Job, event: impl Fn(&str) -> ItemEvent) -> Vec<(String, ItemEvent
 fn done(job: &Job, at: Millis, step: &Step, outputs: &Pairs) -> Option<(String, ItemEvent)> {
     let item = step.items.first()?.clone();
     let test = job.frozen.operation == Operation::Test;
+    let frozen = job.frozen.items.get(&item)?;
     let event = match &step.kind {
-        StepKind::PrepareReplica => ItemEvent::ReplicaPrepared {
-            replica: outputs.get("replica")?.clone(),
-        },
+        StepKind::PrepareReplica => prepared(job, frozen, outputs.get("replica")?.clone()),
         StepKind::Seed => ItemEvent::Seeded,
         StepKind::Create => ItemEvent::Created {
             machine: outputs.get("machine")?.clone(),
@@ -65,15 +65,42 @@ fn done(job: &Job, at: Millis, step: &Step, outputs: &Pairs) -> Option<(String, 
             test,
             proof: proof(job, &item).map(|proof| proof.kind),
             rto_ms: at.saturating_sub(job.frozen.requested_at),
+            test_until: job.frozen.test_ttl_ms.map(|ttl| at.saturating_add(ttl)),
+            fence_on_return: job.frozen.risk.as_ref().is_some_and(|risk| risk.fence_on_return),
         },
         StepKind::Delete => ItemEvent::Deleted {
             test: job.frozen.operation == Operation::Cleanup,
         },
+        StepKind::ChangePoint => ItemEvent::PointChanged {
+            recovered: chosen(job, &item)?,
+        },
+        // A source that is proved off after a failover on a person's word.
+        StepKind::Fence if matches!(job.frozen.operation, Operation::Fence | Operation::ChooseDirection) => {
+            ItemEvent::Fenced
+        }
+        StepKind::ProveOldOff => ItemEvent::Fenced,
+        StepKind::Return => ItemEvent::Returned,
+        StepKind::DeleteSource => ItemEvent::AwayDeleted,
+        StepKind::Forget => ItemEvent::Unprotected,
         StepKind::DoomPoints => ItemEvent::PointsDoomed,
         StepKind::DeletePoints => ItemEvent::PointsDeleted,
         _ => return None,
     };
     Some((item, event))
+}
+
+/// The first replica of an item, or the one with which its replication turns round.
+fn prepared(job: &Job, item: &FrozenItem, replica: String) -> ItemEvent {
+    match &item.turn {
+        None => ItemEvent::ReplicaPrepared { replica },
+        Some(turn) => ItemEvent::Turned {
+            direction: job.frozen.direction,
+            replica,
+            location: turn.location,
+            home: turn.home.clone(),
+            options: job.frozen.options.clone(),
+        },
+    }
 }
 
 /// The point that a job's policy chose for an item.
@@ -114,7 +141,10 @@ fn trouble(job: &Job, item: &str, outcome: Outcome) -> Option<Trouble> {
         Outcome::Failed => Some(Trouble::Failed),
         Outcome::CompletedWithErrors => {
             let bad = job.steps_of(item).any(|(step, state)| {
-                let own = !matches!(step.kind, StepKind::Action { .. } | StepKind::Shutdown | StepKind::Hold);
+                let own = !matches!(
+                    step.kind,
+                    StepKind::Action { .. } | StepKind::Shutdown | StepKind::Hold | StepKind::Release
+                );
                 own && matches!(
                     state.status,
                     Status::Failed | Status::NotRun | Status::Skipped { goes_on: false }

@@ -7,6 +7,7 @@
 
 mod failover;
 mod simple;
+mod turn;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::document::{Action, Item, Plan, PointChoice};
 use crate::graph::{Edge, Graph, Stage, Step, StepIndex, StepKind, Wait};
-use crate::item::ItemState;
+use crate::item::{Home, ItemState, Location};
 use crate::operations::Operation;
 use crate::words::{Direction, EffectClass, EffectFacts, Finding, Millis, Pairs};
 
@@ -45,6 +46,15 @@ pub struct Frozen {
     pub fence_max_age_ms: Millis,
     /// A person accepted, for these items, that the source may not be off.
     pub risk: Option<Risk>,
+    /// Which site's machine stays, where both run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+    /// How long a test machine lives (F33).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_ttl_ms: Option<Millis>,
+    /// What the request says to the adapters; an item's own options stand behind it.
+    #[serde(default, skip_serializing_if = "Pairs::is_empty")]
+    pub options: Pairs,
     /// In a drill: what is to go wrong, by step (X08).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub injections: BTreeMap<String, Injection>,
@@ -93,6 +103,37 @@ pub struct FrozenItem {
     pub extra_steps: Vec<(String, String)>,
     /// Its replication group, where that has multi-VM consistency.
     pub replication_group: Option<String>,
+    /// The platform that it came from first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub origin: String,
+    /// The job turns its replication round before anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+    /// The source sends what was not sent yet even where the failover is not planned (F16).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub syncs_on_shutdown: bool,
+}
+
+/// Where the replication of an item that is turned round goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Turn {
+    /// The machine that is there already, and will get the data.
+    pub old: Option<String>,
+    /// Back to it, or to a new one; none in direction forward.
+    pub location: Option<Location>,
+    /// Where home is from then on; none: it stays.
+    pub home: Option<Home>,
+}
+
+/// Which of two running machines stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// The old source; the recovered machine is deleted.
+    Source,
+    /// The recovered one; the old source is fenced.
+    Target,
 }
 
 /// A plugin as a job calls it, to its end.
@@ -121,6 +162,9 @@ pub struct Risk {
     pub who: String,
     /// On what grounds.
     pub why: String,
+    /// The old source is to be switched off when it is seen again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fence_on_return: bool,
 }
 
 /// Something is wrong with the shape of a request.
@@ -139,6 +183,12 @@ impl Frozen {
             Operation::Protect => simple::protect(builder),
             Operation::Cleanup => simple::cleanup(builder),
             Operation::Commit => simple::commit(builder),
+            Operation::Reprotect => turn::reprotect(builder),
+            Operation::ChangePoint => turn::change_point(builder),
+            Operation::ResumeProtection => turn::resume_protection(builder),
+            Operation::Fence => turn::fence(builder),
+            Operation::ChooseDirection => turn::choose_direction(builder),
+            Operation::Unprotect => simple::unprotect(builder),
             Operation::Test => failover::test(builder),
             Operation::PlannedFailover => failover::planned(builder),
             Operation::UnplannedFailover => failover::unplanned(builder),
@@ -189,11 +239,16 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 /// The class of steps that are the host's own, or only read.
 fn host_effect(kind: &StepKind) -> Option<EffectClass> {
     match kind {
-        StepKind::Check | StepKind::Choose | StepKind::ProveIsolation | StepKind::Fence | StepKind::Milestone => {
-            Some(EffectClass::Read)
-        }
+        StepKind::Check
+        | StepKind::Choose
+        | StepKind::ProveIsolation
+        | StepKind::Fence
+        | StepKind::ProveOldOff
+        | StepKind::Milestone => Some(EffectClass::Read),
         // A replication cycle: every effect in it is idempotent or keyed, and its cursor is durable.
-        StepKind::Sync | StepKind::Seed | StepKind::DoomPoints => Some(EffectClass::Idempotent),
+        StepKind::Sync | StepKind::Seed | StepKind::DoomPoints | StepKind::Forget | StepKind::Return => {
+            Some(EffectClass::Idempotent)
+        }
         _ => None,
     }
 }
@@ -202,13 +257,15 @@ fn host_effect(kind: &StepKind) -> Option<EffectClass> {
 pub fn operation_name(kind: &StepKind) -> Option<&'static str> {
     Some(match kind {
         StepKind::Shutdown => "shutdown",
-        StepKind::Hold => "hold",
+        StepKind::Hold | StepKind::HoldOld | StepKind::Release | StepKind::ReleaseSource => "hold",
         StepKind::Process => "process",
         StepKind::Create => "create-machine",
         StepKind::BootPrepare { .. } => "boot-prepare",
-        StepKind::Start => "start",
-        StepKind::Stop => "stop",
-        StepKind::Delete => "delete-machine",
+        StepKind::Start | StepKind::StartSource => "start",
+        StepKind::Stop | StepKind::StopOld => "stop",
+        StepKind::ChangePoint => "change-point",
+        StepKind::Delete | StepKind::DeleteSource => "delete-machine",
+        StepKind::DeleteReplica => "delete-replica",
         StepKind::PrepareReplica => "prepare-replica",
         StepKind::DeletePoints => "delete-points",
         _ => return None,
@@ -243,6 +300,11 @@ const ONCE: Patience = Patience {
     retries: 0,
     timeout_ms: 2 * 60_000,
 };
+/// Where a machine came up only just, its agent takes a quarter of an hour to be known at home (B29).
+const AGENT: Patience = Patience {
+    retries: u32::MAX,
+    timeout_ms: 15 * 60_000,
+};
 /// Moving data: a day, and a site that comes and goes.
 const TRANSFER: Patience = Patience {
     retries: 50,
@@ -263,6 +325,20 @@ impl Builder<'_> {
             retries: new.patience.retries,
             timeout_ms: new.patience.timeout_ms,
             stops_job: new.stops_job,
+        })
+    }
+
+    fn item_step(&mut self, verb: &str, item: &str, kind: StepKind, calls: Option<&str>, row: Row<'_>) -> StepIndex {
+        self.step(NewStep {
+            id: format!("{verb}/{item}"),
+            kind,
+            stage: row.stage,
+            calls,
+            group: row.group,
+            items: &[item],
+            after: row.after,
+            patience: row.patience,
+            stops_job: row.stops_job,
         })
     }
 
@@ -289,6 +365,15 @@ impl Builder<'_> {
             .cloned()
             .collect()
     }
+}
+
+/// A step of one item.
+struct Row<'r> {
+    stage: Stage,
+    group: Option<&'r str>,
+    after: Vec<Edge>,
+    patience: Patience,
+    stops_job: bool,
 }
 
 struct NewStep<'a> {

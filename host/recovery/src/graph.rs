@@ -134,6 +134,28 @@ pub enum StepKind {
     DoomPoints,
     /// Delete them.
     DeletePoints,
+    /// Before a machine's disks at home are written: stop what is there.
+    StopOld,
+    /// Keep it from starting by itself.
+    HoldOld,
+    /// Prove that it is off.
+    ProveOldOff,
+    /// A machine that came home may start by itself again.
+    Release,
+    /// The same of a source that was shut down for a failover that broke off.
+    ReleaseSource,
+    /// Start that source.
+    StartSource,
+    /// Move the recovered machine, which is off, to another point.
+    ChangePoint,
+    /// Delete the machine away from home after a failback.
+    DeleteSource,
+    /// Delete the replica.
+    DeleteReplica,
+    /// From here on it counts as unprotected.
+    Forget,
+    /// The source counts as the machine that stays.
+    Return,
     /// A point in the order; nothing happens.
     Milestone,
 }
@@ -143,8 +165,17 @@ impl StepKind {
     pub fn skip(&self) -> Skip {
         match self {
             // Without its proof no machine is activated, whoever asks (X03).
-            Self::Fence | Self::ProveIsolation => Skip::Refused,
-            Self::Action { .. } | Self::Shutdown | Self::Hold | Self::Milestone | Self::Stop => Skip::GoesOn,
+            Self::Fence | Self::ProveIsolation | Self::ProveOldOff => Skip::Refused,
+            Self::Action { .. }
+            | Self::Shutdown
+            | Self::Hold
+            | Self::StopOld
+            | Self::HoldOld
+            | Self::Release
+            | Self::ReleaseSource
+            | Self::DeleteReplica
+            | Self::Milestone
+            | Self::Stop => Skip::GoesOn,
             _ => Skip::LeavesOut,
         }
     }

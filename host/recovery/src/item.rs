@@ -6,9 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::document::{Item, NetworkMapping, Side};
 use crate::operations::Operation;
 use crate::proof::ProofKind;
-use crate::words::{Consistency, Direction, Millis};
+use crate::words::{Consistency, Direction, Millis, Pairs};
 
 /// Where an item stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -85,6 +86,7 @@ pub struct Recovered {
 }
 
 /// Everything the host knows about an item that a job may change.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, read by name")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ItemState {
@@ -99,21 +101,62 @@ pub struct ItemState {
     /// The job that last took it; an older job must not be reopened over it.
     #[serde(default)]
     pub last_job: Option<String>,
-    /// The replica at the target.
+    /// The replica, at the site that the item is replicated to.
     pub replica: Option<String>,
-    /// The machine at the target, once created by a real failover.
+    /// The machine away from home, once created by a real failover.
     pub target_machine: Option<String>,
+    /// Where home is now, if not where the inventory says: a machine came back to another place, or as another machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<Home>,
+    /// A machine that a failover made and did not start: the next one removes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Whether a failback goes to the machine that was there before, or makes a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// What the request for its present replication said to the adapters.
+    #[serde(default, skip_serializing_if = "Pairs::is_empty")]
+    pub options: Pairs,
     /// The machine that a test made.
     pub test_machine: Option<String>,
     /// What it was last recovered to, test or real.
     pub recovered: Option<Recovered>,
     /// It was activated on a person's word that the source is off; only a look at the source ends this.
     pub risk_accepted: bool,
+    /// The old source was seen running beside it: until a person has decided, nothing else may be asked (F13).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub both_active: bool,
+    /// Whoever accepted the risk also said that the old source is to be fenced when it is seen again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fence_on_return: bool,
+    /// When its test ends by itself (F33).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_until: Option<Millis>,
     /// Commit has begun: the points count as deleted (F21).
     pub points_doomed: bool,
     /// Its state comes from a backup and was not compared with the sites yet: nothing may be asked of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restored: bool,
+}
+
+/// Where home is, once that is not what the inventory says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Home {
+    /// The site.
+    pub site: String,
+    /// The machine there, once there is one.
+    pub machine: Option<String>,
+}
+
+/// Where a machine comes back to (B05, B06).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Location {
+    /// The machine that was there before: its disks get what changed.
+    Original,
+    /// A machine made anew: everything is sent.
+    Alternate,
 }
 
 /// What happened to an item.
@@ -132,7 +175,20 @@ pub enum ItemEvent {
         /// Its reference.
         replica: String,
     },
-    /// The first full copy is a recovery point.
+    /// The other site made a replica: the item is replicated in the other direction from now on.
+    Turned {
+        /// From now on.
+        direction: Direction,
+        /// Its reference.
+        replica: String,
+        /// Where it comes back to, in direction reverse.
+        location: Option<Location>,
+        /// Where home is, if the request moved it.
+        home: Option<Home>,
+        /// What the request said to the adapters.
+        options: Pairs,
+    },
+    /// The first copy is a recovery point.
     Seeded,
     /// A machine was created from a point, powered off.
     Created {
@@ -151,12 +207,29 @@ pub enum ItemEvent {
         proof: Option<ProofKind>,
         /// From the request to now.
         rto_ms: Millis,
+        /// When the test ends by itself.
+        test_until: Option<Millis>,
+        /// The old source is to be fenced when it is seen again.
+        fence_on_return: bool,
     },
     /// A machine that a failed failover or a test left behind was deleted.
     Deleted {
         /// Which of the two.
         test: bool,
     },
+    /// The recovered machine goes to another point.
+    PointChanged {
+        /// To this one.
+        recovered: Recovered,
+    },
+    /// The old source is proved off: the risk is over.
+    Fenced,
+    /// The recovered machine was given up for its source, which replicates again.
+    Returned,
+    /// After a failback the machine away from home was deleted (B27).
+    AwayDeleted,
+    /// Its replica is gone: it is not protected any more.
+    Unprotected,
     /// Commit has begun.
     PointsDoomed,
     /// Commit is over.
@@ -190,6 +263,7 @@ impl ItemState {
                 self.replica = Some(replica.clone());
                 self.phase = Phase::Seeding;
             }
+            ItemEvent::Turned { .. } => self.turn(event),
             ItemEvent::Seeded => self.phase = Phase::Protected,
             ItemEvent::Created {
                 machine,
@@ -199,29 +273,109 @@ impl ItemState {
                 if *test {
                     self.test_machine = Some(machine.clone());
                 } else {
-                    self.target_machine = Some(machine.clone());
+                    self.created = Some(machine.clone());
+                    self.place(Some(machine.clone()));
                 }
                 self.recovered = Some(recovered.clone());
             }
-            ItemEvent::Activated { test, proof, rto_ms } => {
+            ItemEvent::Activated {
+                test,
+                proof,
+                rto_ms,
+                test_until,
+                fence_on_return,
+            } => {
                 if let Some(recovered) = &mut self.recovered {
                     recovered.rto_ms = Some(*rto_ms);
                 }
                 if *test {
                     self.overlay = Overlay::Tested;
+                    self.test_until = *test_until;
                 } else {
                     self.phase = Phase::FailedOver;
+                    self.created = None;
                     self.risk_accepted = *proof == Some(ProofKind::HumanAttested);
+                    self.fence_on_return = self.risk_accepted && *fence_on_return;
                 }
             }
             ItemEvent::Deleted { test: true } => {
                 self.test_machine = None;
+                self.test_until = None;
                 self.overlay = Overlay::None;
             }
-            ItemEvent::Deleted { test: false } => self.target_machine = None,
+            ItemEvent::Deleted { test: false } => {
+                self.created = None;
+                self.place(None);
+            }
+            ItemEvent::PointChanged { recovered } => self.recovered = Some(recovered.clone()),
+            ItemEvent::Fenced => self.clear_risk(),
+            ItemEvent::Returned => {
+                self.clear_risk();
+                self.created = None;
+                self.place(None);
+                self.phase = Phase::Protected;
+                self.recovered = None;
+            }
+            ItemEvent::AwayDeleted => self.target_machine = None,
+            ItemEvent::Unprotected => self.unprotect(),
             ItemEvent::PointsDoomed => self.points_doomed = true,
             ItemEvent::PointsDeleted => self.phase = Phase::Committed,
             ItemEvent::Ended { trouble } => self.end(*trouble),
+        }
+    }
+
+    fn turn(&mut self, event: &ItemEvent) {
+        if let ItemEvent::Turned {
+            direction,
+            replica,
+            location,
+            home,
+            options,
+        } = event
+        {
+            self.direction = *direction;
+            self.phase = Phase::Reprotecting;
+            self.replica = Some(replica.clone());
+            self.location = *location;
+            self.options.clone_from(options);
+            self.points_doomed = false;
+            if home.is_some() {
+                self.home.clone_from(home);
+            }
+        }
+    }
+
+    /// Notes the machine at the site that the item is replicated to.
+    fn place(&mut self, machine: Option<String>) {
+        match self.direction {
+            Direction::Forward => self.target_machine = machine,
+            Direction::Reverse => {
+                if let Some(home) = &mut self.home {
+                    home.machine = machine;
+                }
+            }
+        }
+    }
+
+    fn clear_risk(&mut self) {
+        self.risk_accepted = false;
+        self.both_active = false;
+        self.fence_on_return = false;
+    }
+
+    /// Without its replica it is what it was before it was protected in this direction.
+    fn unprotect(&mut self) {
+        self.replica = None;
+        self.options = Pairs::new();
+        self.location = None;
+        self.points_doomed = false;
+        self.recovered = None;
+        match self.direction {
+            Direction::Forward => self.phase = Phase::Unprotected,
+            Direction::Reverse => {
+                self.phase = Phase::Committed;
+                self.direction = Direction::Forward;
+            }
         }
     }
 
@@ -252,6 +406,79 @@ impl ItemState {
 
     /// Its data is moved by replication cycles.
     pub fn replicates(&self) -> bool {
-        matches!(self.phase, Phase::Seeding | Phase::Protected) && self.replica.is_some() && !self.restored
+        matches!(self.phase, Phase::Seeding | Phase::Reprotecting | Phase::Protected)
+            && self.replica.is_some()
+            && !self.restored
     }
+
+    /// It runs where it was replicated to.
+    pub fn failed_over(&self) -> bool {
+        matches!(self.phase, Phase::FailedOver | Phase::Committed)
+    }
+
+    /// It runs at home.
+    pub fn at_home(&self) -> bool {
+        self.failed_over() == (self.direction == Direction::Reverse)
+    }
+
+    /// The direction of whatever moves it next: back, once it has failed over.
+    pub fn next_direction(&self) -> Direction {
+        if self.failed_over() {
+            self.direction.turned()
+        } else {
+            self.direction
+        }
+    }
+
+    /// A machine that a broken failover left at the target. One that had been there before is none.
+    pub fn leftover(&self) -> Option<&str> {
+        if self.direction == Direction::Reverse && self.location == Some(Location::Original) {
+            return None;
+        }
+        // Rows of earlier versions have no `created`.
+        let early = (self.direction == Direction::Forward && !self.failed_over()).then_some(&self.target_machine);
+        self.created
+            .as_deref()
+            .or_else(|| early.and_then(|machine| machine.as_deref()))
+    }
+}
+
+/// An item as a job in this direction sees it: `source` is where the data comes from, `target_site` where it goes.
+///
+/// `home_networks` are the networks of the machine at home, by interface, for a way back that the inventory does not
+/// describe.
+pub fn oriented(item: &Item, state: &ItemState, direction: Direction, home_networks: &Pairs) -> Item {
+    let mut item = item.clone();
+    if let Some(home) = &state.home {
+        item.source = Side {
+            site: home.site.clone(),
+            machine: home.machine.clone().unwrap_or_default(),
+        };
+    }
+    if direction == Direction::Forward {
+        return item;
+    }
+    let away = Side {
+        site: item.target_site,
+        machine: state.target_machine.clone().unwrap_or_default(),
+    };
+    let home = std::mem::replace(&mut item.source, away);
+    item.target_site = home.site;
+    let back = |mapping: &NetworkMapping| {
+        let production = mapping
+            .home
+            .clone()
+            .or_else(|| home_networks.get(&mapping.nic).cloned())?;
+        Some(NetworkMapping {
+            nic: mapping.nic.clone(),
+            test: mapping.home_test.clone().unwrap_or_else(|| production.clone()),
+            production,
+            addresses: mapping.home_addresses.clone(),
+            home: None,
+            home_test: None,
+            home_addresses: Vec::new(),
+        })
+    };
+    item.networks = item.networks.iter().filter_map(back).collect();
+    item
 }

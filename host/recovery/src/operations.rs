@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codes;
 use crate::item::{ItemState, Overlay, Phase};
-use crate::words::{FailoverKind, Finding, Millis, Severity};
+use crate::words::{Direction, FailoverKind, Finding, Millis, Severity};
 
 /// What can be asked of an item. Only operations that the daemon can execute are here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,18 +25,36 @@ pub enum Operation {
     PlannedFailover,
     /// Bring it up elsewhere, whatever the source does (F18).
     UnplannedFailover,
-    /// Stay at the target: the points go (F21).
+    /// After a failover that broke off: back to the source, and replication goes on (F27).
+    ResumeProtection,
+    /// The recovered machine goes to another point (F20).
+    ChangePoint,
+    /// Stay at the target: the points go (F21); after a failback the machine that it came from goes too (B27).
     Commit,
+    /// Replicate in the other direction (B04); between like sites this is called reverse replication (F24).
+    Reprotect,
+    /// Make sure that the old source is off, after a failover on a person's word.
+    Fence,
+    /// Where a machine runs at both sites: which of them is to stay (F13).
+    ChooseDirection,
+    /// Stop replication and delete the replica (F32).
+    Unprotect,
 }
 
 /// Every operation, in the order of an item's life.
-pub const OPERATIONS: [Operation; 6] = [
+pub const OPERATIONS: [Operation; 12] = [
     Operation::Protect,
     Operation::Test,
     Operation::Cleanup,
     Operation::PlannedFailover,
     Operation::UnplannedFailover,
+    Operation::ResumeProtection,
+    Operation::ChangePoint,
     Operation::Commit,
+    Operation::Reprotect,
+    Operation::Fence,
+    Operation::ChooseDirection,
+    Operation::Unprotect,
 ];
 
 impl Operation {
@@ -46,8 +64,13 @@ impl Operation {
             Self::Test => Some(FailoverKind::Test),
             Self::PlannedFailover => Some(FailoverKind::Planned),
             Self::UnplannedFailover => Some(FailoverKind::Unplanned),
-            Self::Protect | Self::Cleanup | Self::Commit => None,
+            _ => None,
         }
+    }
+
+    /// Which recovery point it goes to is a question.
+    pub fn goes_to_a_point(self) -> bool {
+        self.failover_kind().is_some() || self == Self::ChangePoint
     }
 
     /// The operation's name as the plugin contract and people write it.
@@ -58,7 +81,21 @@ impl Operation {
             Self::Cleanup => "cleanup",
             Self::PlannedFailover => "planned-failover",
             Self::UnplannedFailover => "unplanned-failover",
+            Self::ResumeProtection => "resume-protection",
+            Self::ChangePoint => "change-point",
             Self::Commit => "commit",
+            Self::Reprotect => "reprotect",
+            Self::Fence => "fence",
+            Self::ChooseDirection => "choose-direction",
+            Self::Unprotect => "unprotect",
+        }
+    }
+
+    /// Which way a job goes that does this to an item in this state.
+    pub fn direction(self, state: &ItemState) -> Direction {
+        match self {
+            Self::Reprotect | Self::PlannedFailover => state.next_direction(),
+            _ => state.direction,
         }
     }
 }
@@ -69,8 +106,21 @@ impl fmt::Display for Operation {
     }
 }
 
+/// How machines of an origin come back from a site (F31).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WayBack {
+    /// Reprotect first, then an unplanned failover: the platforms need the disks at home to be made ready (B03).
+    #[default]
+    Reprotect,
+    /// Reverse replication between like sites, then any failover.
+    ReverseReplication,
+    /// A planned failover that replicates by itself.
+    PlannedFailover,
+}
+
 /// What an adapter last reported of a site.
-#[expect(clippy::struct_excessive_bools, reason = "four independent facts, read by name")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, read by name")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SiteFacts {
@@ -84,6 +134,12 @@ pub struct SiteFacts {
     pub target: bool,
     /// It can shut down and send the last changes (F23).
     pub planned_failover: bool,
+    /// Even where a failover is not planned it can send what was not sent yet (F16).
+    #[serde(default)]
+    pub syncs_on_shutdown: bool,
+    /// How machines of this origin come back from it.
+    #[serde(default)]
+    pub way_back: WayBack,
     /// When it was asked, in host time.
     pub observed_at: Millis,
 }
@@ -91,12 +147,27 @@ pub struct SiteFacts {
 /// What is known about an item's surroundings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The site it runs at.
-    pub source: Option<SiteFacts>,
-    /// The site it is protected to.
-    pub target: Option<SiteFacts>,
+    /// The site that is its home.
+    pub home: Option<SiteFacts>,
+    /// The other one.
+    pub away: Option<SiteFacts>,
     /// Points in the catalogue, pending ones included.
     pub points: usize,
+    /// Why its replication fails, if it does.
+    pub replication_error: Option<String>,
+}
+
+impl Facts {
+    fn ends(&self, direction: Direction) -> (Option<&SiteFacts>, Option<&SiteFacts>) {
+        match direction {
+            Direction::Forward => (self.home.as_ref(), self.away.as_ref()),
+            Direction::Reverse => (self.away.as_ref(), self.home.as_ref()),
+        }
+    }
+
+    fn way_back(&self) -> WayBack {
+        self.away.as_ref().map_or(WayBack::default(), |away| away.way_back)
+    }
 }
 
 /// The answer for one operation.
@@ -131,30 +202,34 @@ pub fn allowed_operations(item: &str, state: &ItemState, facts: &Facts) -> Vec<(
 
 /// The answer for one operation.
 pub fn permission(item: &str, state: &ItemState, facts: &Facts, operation: Operation) -> Permission {
+    let illegal = |code: &str, reason: String, legal: Vec<Operation>| Permission::Illegal {
+        code: code.to_owned(),
+        reason,
+        legal,
+    };
     if let Some(job) = state.holder() {
-        return Permission::Illegal {
-            code: codes::ITEM_LOCKED.to_owned(),
-            reason: format!("job {job} works on `{item}`; follow it with `landfall job watch {job}`"),
-            legal: Vec::new(),
-        };
+        let reason = format!("job {job} works on `{item}`; follow it with `landfall job watch {job}`");
+        return illegal(codes::ITEM_LOCKED, reason, Vec::new());
     }
     if state.restored {
-        return Permission::Illegal {
-            code: codes::NEEDS_RECONCILE.to_owned(),
-            reason: format!(
-                "the state of `{item}` was restored from a backup; `landfall reconcile {item}` compares it"
-            ),
-            legal: Vec::new(),
-        };
+        let reason =
+            format!("the state of `{item}` was restored from a backup; `landfall reconcile {item}` compares it");
+        return illegal(codes::NEEDS_RECONCILE, reason, Vec::new());
     }
-    if !legal(state, operation) {
-        return Permission::Illegal {
-            code: codes::NOT_LEGAL.to_owned(),
-            reason: format!("`{item}` is {}", describe(state)),
-            legal: OPERATIONS.into_iter().filter(|other| legal(state, *other)).collect(),
-        };
+    let way_back = facts.way_back();
+    let legal_now = || -> Vec<Operation> {
+        let fits = |other: &Operation| legal(state, way_back, *other);
+        OPERATIONS.into_iter().filter(fits).collect()
+    };
+    if state.both_active && !settles(operation) {
+        let reason = format!("`{item}` runs at both sites: the source that it was recovered without came back");
+        return illegal(codes::BOTH_ACTIVE, reason, legal_now());
     }
-    let findings = block(item, facts, operation);
+    if !legal(state, way_back, operation) {
+        let reason = format!("`{item}` is {}{}", describe(state), detour(state, way_back, operation));
+        return illegal(codes::NOT_LEGAL, reason, legal_now());
+    }
+    let findings = block(item, state, facts, operation);
     if findings.is_empty() {
         Permission::Allowed
     } else {
@@ -162,26 +237,66 @@ pub fn permission(item: &str, state: &ItemState, facts: &Facts, operation: Opera
     }
 }
 
-/// The table. A failed or cancelled operation leaves its item in the phase it had reached, and every phase but
-/// `committed` has a way on.
-fn legal(state: &ItemState, operation: Operation) -> bool {
+/// It decides which of two running machines stays.
+fn settles(operation: Operation) -> bool {
+    matches!(operation, Operation::Fence | Operation::ChooseDirection)
+}
+
+/// The table. A failed or cancelled operation leaves its item in the phase it had reached, and every phase has a way
+/// on.
+pub fn legal(state: &ItemState, way_back: WayBack, operation: Operation) -> bool {
+    if state.both_active && !settles(operation) {
+        return false;
+    }
+    let protected = state.phase == Phase::Protected;
+    // Away from home, and to stay: how it comes back is the platform's.
+    let comes_back_planned =
+        state.phase == Phase::Committed && !state.at_home() && way_back == WayBack::PlannedFailover;
     match operation {
         // Again after a protect that failed half way: a replica that exists is used.
         Operation::Protect => matches!(state.phase, Phase::Unprotected | Phase::Seeding),
-        Operation::Test => state.phase == Phase::Protected && state.overlay == Overlay::None,
+        Operation::Test => protected && state.overlay == Overlay::None,
         Operation::Cleanup => state.overlay != Overlay::None,
         // A test machine beside it is no reason to refuse on the worst day of the year.
-        Operation::PlannedFailover | Operation::UnplannedFailover => state.phase == Phase::Protected,
+        Operation::PlannedFailover => protected || (comes_back_planned && state.overlay == Overlay::None),
+        Operation::UnplannedFailover => protected,
+        Operation::ResumeProtection => protected && broke_off(state),
+        Operation::ChangePoint => state.phase == Phase::FailedOver && !state.points_doomed,
         Operation::Commit => state.phase == Phase::FailedOver,
+        // Its test machine would be at the wrong end.
+        Operation::Reprotect => {
+            let ready = state.phase == Phase::Committed && !comes_back_planned;
+            state.overlay == Overlay::None && (ready || state.phase == Phase::Reprotecting)
+        }
+        Operation::Fence => state.failed_over() && state.risk_accepted,
+        Operation::ChooseDirection => state.phase == Phase::FailedOver && state.risk_accepted && !state.points_doomed,
+        Operation::Unprotect => {
+            state.overlay == Overlay::None
+                && matches!(state.phase, Phase::Seeding | Phase::Protected | Phase::Reprotecting)
+        }
     }
+}
+
+/// A real failover of it ended badly before the machine was started.
+fn broke_off(state: &ItemState) -> bool {
+    state.operation.as_ref().is_some_and(|last| {
+        last.trouble.is_some()
+            && matches!(
+                last.operation,
+                Operation::PlannedFailover | Operation::UnplannedFailover | Operation::ResumeProtection
+            )
+    })
 }
 
 fn describe(state: &ItemState) -> String {
     let phase = match state.phase {
         Phase::Unprotected => "unprotected",
         Phase::Seeding => "seeding",
+        Phase::Protected if state.direction == Direction::Reverse => "protected, back to its home",
         Phase::Protected => "protected",
+        Phase::FailedOver if state.direction == Direction::Reverse => "failed back",
         Phase::FailedOver => "failed over",
+        Phase::Committed if state.at_home() => "back at home and not replicating",
         Phase::Committed => "committed",
         Phase::Reprotecting => "being re-protected",
     };
@@ -193,7 +308,24 @@ fn describe(state: &ItemState) -> String {
     }
 }
 
-fn block(item: &str, facts: &Facts, operation: Operation) -> Vec<Finding> {
+/// Why the way that was asked for is not this machine's way back.
+fn detour(state: &ItemState, way_back: WayBack, operation: Operation) -> &'static str {
+    let back = state.phase == Phase::Committed && !state.at_home();
+    match (back, operation, way_back) {
+        (true, Operation::PlannedFailover | Operation::UnplannedFailover, WayBack::ReverseReplication) => {
+            "; reverse replication (`landfall reprotect`) must run before a failover can come back"
+        }
+        (true, Operation::PlannedFailover | Operation::UnplannedFailover, WayBack::Reprotect) => {
+            "; it comes back in stages: reprotect, failover, commit, reprotect"
+        }
+        (true, Operation::Reprotect, WayBack::PlannedFailover) => {
+            "; it comes back by a planned failover, which replicates by itself"
+        }
+        _ => "",
+    }
+}
+
+fn block(item: &str, state: &ItemState, facts: &Facts, operation: Operation) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut refuse = |id: &str, cause: String, cure: &str| {
         findings.push(Finding {
@@ -204,63 +336,72 @@ fn block(item: &str, facts: &Facts, operation: Operation) -> Vec<Finding> {
             cure: cure.to_owned(),
         });
     };
-    let reachable = |facts: &Option<SiteFacts>| facts.as_ref().is_some_and(|facts| facts.reachable);
-    let needs_source = matches!(operation, Operation::Protect | Operation::PlannedFailover);
-    if needs_source && !reachable(&facts.source) {
-        refuse(
-            codes::SITE_UNREACHABLE,
-            unreachable("source", facts.source.as_ref()),
-            "restore the site, or fail over unplanned",
-        );
+    let direction = operation.direction(state);
+    let (source, target) = facts.ends(direction);
+    let reachable = |facts: Option<&SiteFacts>| facts.is_some_and(|facts| facts.reachable);
+    let needs_source = matches!(
+        operation,
+        Operation::Protect
+            | Operation::PlannedFailover
+            | Operation::ResumeProtection
+            | Operation::Reprotect
+            | Operation::Fence
+    );
+    if needs_source && !reachable(source) {
+        let cure = match operation {
+            Operation::PlannedFailover => "restore the site, or fail over unplanned",
+            _ => "restore the site; see `landfall site list`",
+        };
+        refuse(codes::SITE_UNREACHABLE, unreachable("source", source), cure);
     }
-    if !reachable(&facts.target) {
+    // Of a target that is lost for good one must be able to let go.
+    let needs_target = !matches!(
+        operation,
+        Operation::Unprotect | Operation::Fence | Operation::ResumeProtection
+    );
+    if needs_target && !reachable(target) {
         refuse(
             codes::SITE_UNREACHABLE,
-            unreachable("target", facts.target.as_ref()),
+            unreachable("target", target),
             "check the site's address and grants; see `landfall site list`",
         );
     }
-    if operation == Operation::Protect {
-        if facts
-            .source
-            .as_ref()
-            .is_some_and(|source| source.reachable && !source.source)
-        {
-            refuse(
-                codes::ROLE_MISSING,
-                "the source site's adapter cannot play the source role".into(),
-                "use an adapter that can",
-            );
-        }
-        if facts
-            .target
-            .as_ref()
-            .is_some_and(|target| target.reachable && !target.target)
-        {
-            refuse(
-                codes::ROLE_MISSING,
-                "the target site's adapter cannot play the target role".into(),
-                "use an adapter that can",
-            );
+    let lacks = |facts: Option<&SiteFacts>, has: fn(&SiteFacts) -> bool| {
+        facts.is_some_and(|facts| facts.reachable && !has(facts))
+    };
+    if matches!(operation, Operation::Protect | Operation::Reprotect) {
+        for (role, lacks) in [
+            ("source", lacks(source, |site| site.source)),
+            ("target", lacks(target, |site| site.target)),
+        ] {
+            if lacks {
+                let cause = format!("the {role} site's adapter cannot play the {role} role");
+                refuse(codes::ROLE_MISSING, cause, "use an adapter that can");
+            }
         }
     }
-    if operation == Operation::PlannedFailover
-        && facts
-            .source
-            .as_ref()
-            .is_some_and(|source| source.reachable && !source.planned_failover)
-    {
+    if operation == Operation::PlannedFailover && lacks(source, |site| site.planned_failover) {
         refuse(
             codes::PLANNED_NOT_OFFERED,
             "the source site's adapter offers no planned failover".into(),
             "fail over unplanned",
         );
     }
-    if operation.failover_kind().is_some() && facts.points == 0 {
+    // A planned failover that replicates by itself makes its first point on the way.
+    if operation.goes_to_a_point() && facts.points == 0 && !state.failed_over() {
         refuse(
             codes::NO_POINT,
             format!("`{item}` has no recovery point"),
             "wait for replication, see `landfall item points`",
+        );
+    }
+    // B17; but from a site that is lost one goes whatever replication says.
+    let back = direction == Direction::Reverse && operation.failover_kind().is_some();
+    if let Some(error) = facts.replication_error.as_ref().filter(|_| back && reachable(source)) {
+        refuse(
+            codes::NOT_HEALTHY,
+            format!("the replication of `{item}` fails: {error}"),
+            "mend that first; see `landfall item show`",
         );
     }
     findings
@@ -287,9 +428,10 @@ mod tests {
             ..SiteFacts::default()
         };
         Facts {
-            source: Some(site.clone()),
-            target: Some(site),
+            home: Some(site.clone()),
+            away: Some(site),
             points: 1,
+            replication_error: None,
         }
     }
 
@@ -306,14 +448,13 @@ mod tests {
         let mut state = ItemState::default();
         assert_eq!(allowed(&state), [Operation::Protect]);
         state.phase = Phase::Protected;
-        assert_eq!(
-            allowed(&state),
-            [
-                Operation::Test,
-                Operation::PlannedFailover,
-                Operation::UnplannedFailover
-            ]
-        );
+        let ready = [
+            Operation::Test,
+            Operation::PlannedFailover,
+            Operation::UnplannedFailover,
+            Operation::Unprotect,
+        ];
+        assert_eq!(allowed(&state), ready);
         state.overlay = Overlay::Tested;
         assert_eq!(
             allowed(&state),
@@ -325,7 +466,77 @@ mod tests {
         );
         state.overlay = Overlay::None;
         state.phase = Phase::FailedOver;
-        assert_eq!(allowed(&state), [Operation::Commit]);
+        assert_eq!(allowed(&state), [Operation::ChangePoint, Operation::Commit]);
+        state.phase = Phase::Committed;
+        assert_eq!(allowed(&state), [Operation::Reprotect]);
+        state.direction = Direction::Reverse;
+        state.phase = Phase::Reprotecting;
+        assert_eq!(allowed(&state), [Operation::Reprotect, Operation::Unprotect]);
+        state.phase = Phase::Protected;
+        assert_eq!(allowed(&state), ready);
+        state.phase = Phase::FailedOver;
+        assert_eq!(allowed(&state), [Operation::ChangePoint, Operation::Commit]);
+        state.phase = Phase::Committed;
+        assert_eq!(allowed(&state), [Operation::Reprotect]);
+    }
+
+    #[test]
+    fn f31_the_way_back_is_that_of_the_platform() {
+        let mut state = ItemState {
+            phase: Phase::Committed,
+            ..ItemState::default()
+        };
+        let mut facts = ready();
+        let mut ways = |state: &ItemState, way_back| {
+            facts.away.as_mut().unwrap().way_back = way_back;
+            let ways = allowed_operations("x", state, &facts).into_iter();
+            let ways: Vec<Operation> = ways
+                .filter(|(_, p)| *p == Permission::Allowed)
+                .map(|(o, _)| o)
+                .collect();
+            ways
+        };
+        assert_eq!(ways(&state, WayBack::Reprotect), [Operation::Reprotect]);
+        assert_eq!(ways(&state, WayBack::ReverseReplication), [Operation::Reprotect]);
+        assert_eq!(ways(&state, WayBack::PlannedFailover), [Operation::PlannedFailover]);
+        // Once it is back it goes out like any other.
+        state.direction = Direction::Reverse;
+        assert_eq!(ways(&state, WayBack::PlannedFailover), [Operation::Reprotect]);
+    }
+
+    #[test]
+    fn f13_a_machine_that_runs_at_both_sites_is_settled_first() {
+        let state = ItemState {
+            phase: Phase::FailedOver,
+            risk_accepted: true,
+            both_active: true,
+            ..ItemState::default()
+        };
+        assert_eq!(allowed(&state), [Operation::Fence, Operation::ChooseDirection]);
+        assert!(matches!(
+            permission("x", &state, &ready(), Operation::Commit),
+            Permission::Illegal { code, .. } if code == codes::BOTH_ACTIVE
+        ));
+    }
+
+    #[test]
+    fn b17_nothing_comes_back_over_replication_that_fails_unless_its_site_is_lost() {
+        let state = ItemState {
+            phase: Phase::Protected,
+            direction: Direction::Reverse,
+            ..ItemState::default()
+        };
+        let mut facts = ready();
+        facts.replication_error = Some("full".into());
+        assert!(matches!(
+            permission("x", &state, &facts, Operation::UnplannedFailover),
+            Permission::Blocked { findings } if findings[0].id == codes::NOT_HEALTHY
+        ));
+        facts.away.as_mut().unwrap().reachable = false;
+        assert_eq!(
+            permission("x", &state, &facts, Operation::UnplannedFailover),
+            Permission::Allowed
+        );
     }
 
     #[test]
@@ -358,7 +569,7 @@ mod tests {
             ..ItemState::default()
         };
         let mut facts = ready();
-        facts.source.as_mut().unwrap().planned_failover = false;
+        facts.home.as_mut().unwrap().planned_failover = false;
         assert!(matches!(
             permission("x", &state, &facts, Operation::PlannedFailover),
             Permission::Blocked { findings } if findings[0].id == codes::PLANNED_NOT_OFFERED

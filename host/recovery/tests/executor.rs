@@ -67,6 +67,9 @@ fn frozen(operation: Operation, class: EffectClass) -> Arc<Frozen> {
             listed_at: None,
             extra_steps: Vec::new(),
             replication_group: item.replication_group.clone(),
+            origin: String::new(),
+            turn: None,
+            syncs_on_shutdown: false,
         };
         (name.clone(), frozen)
     });
@@ -82,6 +85,9 @@ fn frozen(operation: Operation, class: EffectClass) -> Arc<Frozen> {
         items: items.collect(),
         processes_first: true,
         risk: None,
+        keep: None,
+        test_ttl_ms: None,
+        options: Pairs::new(),
         injections: BTreeMap::new(),
         plugins: BTreeMap::new(),
         findings: Vec::new(),

@@ -99,7 +99,9 @@ pub(crate) struct Finding {
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Item {
     pub(crate) phase: String,
+    pub(crate) direction: String,
     pub(crate) test: String,
+    pub(crate) trouble: Option<String>,
     pub(crate) active_site: String,
     pub(crate) target_machine: Option<String>,
     pub(crate) test_machine: Option<String>,

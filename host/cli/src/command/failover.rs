@@ -4,9 +4,10 @@ use std::io::BufRead;
 
 use clap::{Args, ValueEnum};
 use landfall_daemon::api::wire::JobRequest;
+use landfall_recovery::words::Direction;
 
 use super::Context;
-use super::request::{Start, Subject};
+use super::request::{Settings, Start, Subject};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
@@ -36,6 +37,20 @@ pub(super) struct Arguments {
     /// For an unplanned failover: go on though a source may still run, and record this reason under your name
     #[arg(long, value_name = "WHY")]
     accept_split_brain_risk: Option<String>,
+    /// With that risk accepted: switch the old source off when it is seen again
+    #[arg(long, requires = "accept_split_brain_risk")]
+    fence_on_return: bool,
+    /// Which way, where machines of the plan disagree; a failover back home wants it said
+    #[arg(long, value_name = "DIRECTION", value_parser = direction)]
+    direction: Option<Direction>,
+    /// Of a plan only this group and those after it
+    #[arg(long, value_name = "GROUP")]
+    from_group: Option<String>,
+    /// For a test: its machines are removed after this long, such as 2h [default: 1d]
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    ttl: Option<u64>,
+    #[command(flatten)]
+    settings: Settings,
     /// For a test: let a step go wrong on purpose: fail, crash (the host forgets that it happened), repeat (it is sent
     /// twice), slow or slow:2m; the dry run lists the steps
     #[arg(long, value_name = "STEP=FAULT", value_parser = pair)]
@@ -64,21 +79,38 @@ impl Kind {
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+fn direction(text: &str) -> Result<Direction, String> {
+    match text {
+        "forward" => Ok(Direction::Forward),
+        "reverse" => Ok(Direction::Reverse),
+        _ => Err("write `forward` or `reverse`".to_owned()),
+    }
+}
+
+fn span(text: &str) -> Result<u64, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    u64::try_from(span.as_millis()).map_err(|_| "it lies in the past".to_owned())
+}
+
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
 impl Arguments {
-    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+    pub(super) async fn run(self, context: &Context, way: Option<Direction>) -> Result<Exit, Failure> {
         let request = JobRequest {
+            fence_on_return: self.fence_on_return,
+            direction: self.direction.or(way),
+            from_group: self.from_group,
+            ttl_ms: self.ttl,
             point: self.point,
             policy: self.policy,
             point_params: self.point_param.into_iter().collect(),
             test_network: self.test_network,
             accept_split_brain_risk: self.accept_split_brain_risk,
             inject: self.inject.into_iter().collect(),
-            ..self.subject.request(self.kind.operation())?
+            ..self.settings.apply(self.subject.request(self.kind.operation())?)
         };
         let needs_name = self.kind != Kind::Test && !self.start.dry_run;
         let confirm = match self.confirm {

@@ -24,6 +24,26 @@ pub(super) struct Subject {
     /// Of the plan only this machine; may be given more than once
     #[arg(long, value_name = "ITEM", conflicts_with = "item")]
     only: Vec<String>,
+    /// Leave this machine out; may be given more than once
+    #[arg(long, value_name = "ITEM")]
+    exclude: Vec<String>,
+}
+
+/// What the adapters are told beside the inventory.
+#[derive(Debug, Default, Args)]
+pub(super) struct Settings {
+    /// Option for the adapters, instead of the inventory's; the adapter's page lists them
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::failover::pair)]
+    set: Vec<(String, String)>,
+}
+
+impl Settings {
+    pub(super) fn apply(self, request: JobRequest) -> JobRequest {
+        JobRequest {
+            set: self.set.into_iter().collect(),
+            ..request
+        }
+    }
 }
 
 impl Subject {
@@ -44,6 +64,7 @@ impl Subject {
             operation: operation.to_owned(),
             plan,
             items,
+            exclude: self.exclude.clone(),
             ..JobRequest::default()
         })
     }
@@ -97,6 +118,7 @@ mod tests {
             name: name.map(str::to_owned),
             item: owned(item),
             only: owned(only),
+            exclude: Vec::new(),
         }
     }
 

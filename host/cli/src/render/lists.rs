@@ -147,7 +147,7 @@ pub(crate) fn items(items: &[ItemView]) -> String {
 
 fn phase(item: &ItemView) -> String {
     match item.seeded_percent {
-        Some(percent) if item.phase == "seeding" => format!("seeding {percent}%"),
+        Some(percent) => format!("{} {percent}%", item.phase),
         _ => item.phase.clone(),
     }
 }
@@ -165,6 +165,9 @@ fn item_note(item: &ItemView) -> String {
     }
     if item.replication_error.is_some() {
         notes.push("replication fails".to_owned());
+    }
+    if item.both_active {
+        notes.push("RUNS AT BOTH SITES".to_owned());
     }
     if item.risk_accepted {
         notes.push("split-brain risk accepted".to_owned());
@@ -201,6 +204,13 @@ pub(crate) fn item(item: &ItemView) -> String {
         ("replication group", item.replication_group.clone()),
         ("job", item.job.clone()),
         ("trouble", item.trouble.clone()),
+        ("comes back to", item.location.clone()),
+        ("test ends", item.test_until.map(time)),
+        (
+            "runs",
+            item.both_active
+                .then(|| "at both sites: `landfall choose-direction` or `landfall fence`".to_owned()),
+        ),
         ("replication error", item.replication_error.clone()),
         (
             "risk",

@@ -1,11 +1,9 @@
 //! Protected items: their states, what may be asked of them, and their points.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
-use landfall_recovery::operations::{SiteFacts, allowed_operations};
+use landfall_recovery::operations::allowed_operations;
 use serde::Deserialize;
 
 use super::wire::{ItemView, PointsView, Problem, ReconcileRequest, ReconcileView};
@@ -14,7 +12,7 @@ use crate::clock;
 use crate::contract::{from_call_error, from_point};
 use crate::engine::Catalogue;
 use crate::problem::Refusal;
-use crate::start::facts;
+use crate::start::{facts, observe};
 use crate::views;
 
 /// All items.
@@ -37,13 +35,9 @@ pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<ItemView>> {
     responses((status = 200, body = ItemView), (status = 404, body = Problem)))]
 pub(super) async fn get(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Json<ItemView>, Refusal> {
     let engine = &shared.engine;
-    let (item, state) = engine.item(&name).ok_or_else(|| unknown(&name))?;
-    let mut sites: BTreeMap<String, SiteFacts> = BTreeMap::new();
-    for site in [&item.source.site, &item.target_site] {
-        sites.insert(site.clone(), engine.site_facts(site).await);
-    }
-    let inventory = std::sync::Arc::clone(&engine.world().inventory);
-    let facts = facts(engine, &inventory, &name, &sites);
+    let (_, state) = engine.item(&name).ok_or_else(|| unknown(&name))?;
+    let sites = observe(engine, std::slice::from_ref(&name), None).await;
+    let facts = facts(engine, &name, &sites, None);
     let mut view = views::item(&engine.world(), &name, clock::now()).ok_or_else(|| unknown(&name))?;
     view.operations = allowed_operations(&name, &state, &facts)
         .into_iter()

@@ -18,7 +18,9 @@ pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<SiteView>> {
     let engine = &shared.engine;
     let config = engine.config.now();
     let asked = config.sites.iter().map(|(name, site)| async move {
-        let facts = engine.site_facts(name).await;
+        let facts = engine
+            .site_facts(name, "", landfall_recovery::words::Direction::Forward)
+            .await;
         let features = match engine.adapter(name).await {
             Ok(adapter) => adapter.get_features(String::new(), Direction::Forward).await.ok(),
             Err(_) => None,

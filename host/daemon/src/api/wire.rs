@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use landfall_recovery::diagnostic::Diagnostic;
 use landfall_recovery::operations::Permission;
-use landfall_recovery::words::{Finding, Pairs};
+use landfall_recovery::words::{Direction, Finding, Pairs};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,7 +22,8 @@ pub use plugins::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct JobRequest {
-    /// `protect`, `test`, `cleanup`, `planned-failover`, `unplanned-failover` or `commit`.
+    /// `protect`, `test`, `cleanup`, `planned-failover`, `unplanned-failover`, `resume-protection`, `change-point`,
+    /// `commit`, `reprotect`, `fence`, `choose-direction` or `unprotect`.
     pub operation: String,
     /// A plan's name. Either this or `items`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +49,31 @@ pub struct JobRequest {
     /// For an unplanned failover: go on though a source may not be off, for this reason (F15).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept_split_brain_risk: Option<String>,
+    /// With that risk accepted: switch the old source off when it is seen again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fence_on_return: bool,
+    /// Leave these machines out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Of a plan only this group and those after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_group: Option<String>,
+    /// Which way; needed where machines of the plan disagree, and for a real failover back home (F13, B20).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub direction: Option<Direction>,
+    /// For a reprotect towards home: another site than the one that the machine came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// For `choose-direction`: the site whose machine stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<String>,
+    /// Options for the adapters, instead of the inventory's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: Pairs,
+    /// For a test: how long its machines live (default: a day).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
     /// For a test: what is to go wrong, by step: `fail`, `crash`, `repeat`, `slow` or `slow:2m` (X08).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inject: Pairs,
@@ -301,6 +327,15 @@ pub struct ItemView {
     pub trouble: Option<String>,
     /// It was activated on a person's word.
     pub risk_accepted: bool,
+    /// The source that it was recovered without runs again beside it.
+    #[serde(default)]
+    pub both_active: bool,
+    /// When its test machine is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_until: Option<u64>,
+    /// On the way back: `original`, the machine that was there before, or `alternate`, a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// Present age of the newest received data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpo_ms: Option<u64>,

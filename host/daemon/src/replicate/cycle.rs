@@ -82,9 +82,8 @@ pub(super) async fn run(
 }
 
 fn sites(engine: &Engine, members: &[String]) -> Option<(String, String)> {
-    let world = engine.world();
-    let item = world.inventory.items.get(members.first()?)?;
-    Some((item.source.site.clone(), item.target_site.clone()))
+    let (item, _) = engine.item(members.first()?)?;
+    Some((item.source.site, item.target_site))
 }
 
 /// Writes the row that names the cycle: durable before its first effect.
@@ -235,7 +234,8 @@ impl Run<'_> {
             group_mark: cycle.group_mark.clone(),
         });
         let since = |(item, member): (&String, &Member)| Some((format!("since/{item}"), member.since.clone()?));
-        let ext = cycle.members.iter().filter_map(since).collect();
+        let mut ext: Vec<(String, String)> = cycle.members.iter().filter_map(since).collect();
+        ext.extend(cycle.members.keys().filter_map(|item| self.excluded(item)));
         let call = Call {
             ext,
             ..self.call(cycle, "snapshot")
@@ -524,9 +524,15 @@ impl Run<'_> {
     }
 
     fn machine(&self, name: &str) -> Result<String, CycleError> {
-        let world = self.engine.world();
-        let item = world.inventory.items.get(name).ok_or_else(|| gone(name))?;
-        Ok(item.source.machine.clone())
+        let (item, _) = self.engine.item(name).ok_or_else(|| gone(name))?;
+        Ok(item.source.machine)
+    }
+
+    /// Disks of the machine that are not replicated.
+    fn excluded(&self, name: &str) -> Option<(String, String)> {
+        let (item, _) = self.engine.item(name)?;
+        let disks = item.excluded_disks.join(",");
+        (!disks.is_empty()).then(|| (format!("exclude/{name}"), disks))
     }
 
     fn replica(&self, name: &str) -> Result<String, CycleError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landfall_recovery::words::{Direction, FailoverKind, Pairs};
+use landfall_recovery::words::{FailoverKind, Pairs};
 use landfall_runtime::Adapter;
 use landfall_runtime::contract::adapter::{DeletePoints, Operation};
 use landfall_runtime::contract::policy::{Candidate, Request};
@@ -43,16 +43,13 @@ pub(super) async fn refresh(engine: &Arc<Engine>, item: &str, target: &Adapter) 
 
 /// Where the source's platform replicates by itself there is no cycle to run: its points are read. False: it does not.
 pub(super) async fn autonomous(engine: &Arc<Engine>, pins: &Pins, items: &[String]) -> Result<bool, CycleError> {
-    let Some(target) = items.first().and_then(|name| {
-        let world = engine.world();
-        world.inventory.items.get(name).map(|item| item.target_site.clone())
-    }) else {
+    let Some((item, state)) = items.first().and_then(|name| engine.item(name)) else {
         return Ok(true);
     };
     // The target's word counts: it holds the replica, and it answers when the source does not.
-    let target = engine.adapter_of(pins, &target).await?;
+    let target = engine.adapter_of(pins, &item.target_site).await?;
     let features = target
-        .get_features(String::new(), contract::direction(Direction::Forward))
+        .get_features(String::new(), contract::direction(state.direction))
         .await?;
     if features.replication != "autonomous" {
         return Ok(false);
@@ -121,7 +118,7 @@ async fn retain_item(engine: &Arc<Engine>, name: &str) -> Result<(), CycleError>
             item.replication.retention_ms.to_string(),
         )])),
         kind: contract::kind(FailoverKind::Planned),
-        direction: contract::direction(Direction::Forward),
+        direction: contract::direction(state.direction),
         now_ms: clock::now(),
         candidates: vec![Candidate {
             item: name.to_owned(),

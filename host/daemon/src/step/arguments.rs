@@ -2,11 +2,12 @@
 //! INTENT hashes it, and a restart repeats it.
 
 use landfall_recovery::consequence::{chosen, outputs_of};
-use landfall_recovery::freeze::FrozenItem;
+use landfall_recovery::freeze::{Frozen, FrozenItem};
 use landfall_recovery::graph::{Step, StepIndex, StepKind};
+use landfall_recovery::item::Location;
 use landfall_recovery::job::{Job, Status};
 use landfall_recovery::operations::Operation as Job_;
-use landfall_recovery::words::Pairs;
+use landfall_recovery::words::{Direction, Pairs};
 use landfall_runtime::contract::adapter as wit;
 use landfall_runtime::contract::runbook::{Context, MachineContext};
 use serde::Serialize;
@@ -21,6 +22,9 @@ pub(crate) enum Arguments {
     Operation {
         site: String,
         operation: Box<wit::Operation>,
+        /// What more the adapter is told; see `told`.
+        #[serde(skip_serializing_if = "Pairs::is_empty")]
+        ext: Pairs,
     },
     /// A runbook's run.
     Action { runbook: String, context: Box<Context> },
@@ -79,10 +83,17 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
     let at_source = |operation| Arguments::Operation {
         site: source.site.clone(),
         operation: Box::new(operation),
+        ext: Pairs::new(),
     };
     let at_target = |operation| Arguments::Operation {
         site: target.clone(),
         operation: Box::new(operation),
+        ext: Pairs::new(),
+    };
+    let held = |machine: String, held: bool| wit::Operation::Hold(wit::Hold { machine, held });
+    let old = || {
+        let turn = item.turn.as_ref().and_then(|turn| turn.old.clone());
+        turn.ok_or_else(|| format!("site `{target}` has no machine of `{name}`"))
     };
     let replica = || {
         item.state
@@ -93,6 +104,11 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
     let created = || {
         outputs_of(job, name, |kind| *kind == StepKind::Create)
             .and_then(|outputs| outputs.get("machine").cloned())
+            .or_else(|| {
+                (job.frozen.operation == Job_::ChangePoint)
+                    .then(|| recovered(job, item))
+                    .flatten()
+            })
             .ok_or_else(|| format!("the machine of `{name}` is known after step create/{name}"))
     };
     Ok(match &step.kind {
@@ -112,12 +128,35 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
         },
         StepKind::Shutdown => at_source(wit::Operation::Shutdown(wit::Shutdown {
             machine: source.machine.clone(),
+            // Where two may run, the one that is not to stay has no say in it.
+            forced: job.frozen.operation.failover_kind().is_none(),
+        })),
+        StepKind::Hold => at_source(held(source.machine.clone(), true)),
+        StepKind::ReleaseSource => at_source(held(source.machine.clone(), false)),
+        StepKind::StartSource => at_source(wit::Operation::Start(wit::MachineRef {
+            machine: source.machine.clone(),
+        })),
+        StepKind::DeleteSource => at_source(wit::Operation::DeleteMachine(wit::MachineRef {
+            machine: source.machine.clone(),
+        })),
+        StepKind::StopOld => at_target(wit::Operation::Stop(wit::Shutdown {
+            machine: old()?,
             forced: false,
         })),
-        StepKind::Hold => at_source(wit::Operation::Hold(wit::Hold {
-            machine: source.machine.clone(),
-            held: true,
+        StepKind::HoldOld => at_target(held(old()?, true)),
+        StepKind::ProveOldOff => Arguments::Fence {
+            site: target.clone(),
+            machine: old()?,
+        },
+        StepKind::Release => at_target(held(created()?, false)),
+        StepKind::ChangePoint => at_target(wit::Operation::ChangePoint(wit::ChangePoint {
+            machine: recovered(job, item).ok_or_else(|| format!("`{name}` has no recovered machine"))?,
+            replica: replica()?,
+            point: chosen(job, name)
+                .ok_or_else(|| format!("the point of `{name}` is known after its step choose"))?
+                .point,
         })),
+        StepKind::DeleteReplica => at_target(wit::Operation::DeleteReplica(wit::ReplicaRef { replica: replica()? })),
         StepKind::Process => at_target(wit::Operation::Process(wit::ReplicaRef { replica: replica()? })),
         StepKind::Create => at_target(create(job, item, replica()?)?),
         StepKind::BootPrepare { extra, .. } => at_target(wit::Operation::BootPrepare(wit::BootPrepare {
@@ -132,31 +171,94 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
         StepKind::Delete => at_target(wit::Operation::DeleteMachine(wit::MachineRef {
             machine: left(job, item)?,
         })),
-        StepKind::PrepareReplica => at_target(prepare_replica(item)?),
+        StepKind::PrepareReplica => Arguments::Operation {
+            site: target,
+            operation: Box::new(prepare_replica(item)?),
+            ext: told(&job.frozen, item),
+        },
         StepKind::DeletePoints => at_target(wit::Operation::DeletePoints(wit::DeletePoints {
             replica: replica()?,
             points: None,
         })),
-        StepKind::Action { .. } | StepKind::Choose | StepKind::Sync | StepKind::DoomPoints | StepKind::Milestone => {
-            Arguments::Nothing
-        }
+        StepKind::Action { .. }
+        | StepKind::Choose
+        | StepKind::Sync
+        | StepKind::DoomPoints
+        | StepKind::Forget
+        | StepKind::Return
+        | StepKind::Milestone => Arguments::Nothing,
     })
 }
 
-/// The machine that a test or a failed failover left.
-fn left(job: &Job, item: &FrozenItem) -> Result<String, String> {
-    let left = if job.frozen.operation == Job_::Cleanup {
-        &item.state.test_machine
-    } else {
-        &item.state.target_machine
+/// What the adapters are told of an item beside the contract's records: where it comes from and back to, and the
+/// operator's options for it.
+pub(crate) fn told(frozen: &Frozen, item: &FrozenItem) -> Pairs {
+    let mut told = Pairs::new();
+    let mut tell = |name: &str, value: &str| told.insert(name.to_owned(), value.to_owned());
+    if !item.origin.is_empty() {
+        tell("origin", &item.origin);
+    }
+    tell("direction", &frozen.direction.to_string());
+    let turn = item.turn.as_ref();
+    match turn.map_or(item.state.location, |turn| turn.location) {
+        Some(Location::Original) => tell("location", "original"),
+        Some(Location::Alternate) => tell("location", "alternate"),
+        None => None,
     };
-    left.clone()
-        .ok_or_else(|| format!("`{}` has no machine to remove", item.item.name))
+    if let Some(original) = original(frozen, item) {
+        tell("original-machine", &original);
+    }
+    for (name, value) in item
+        .item
+        .options
+        .iter()
+        .chain(&item.state.options)
+        .chain(&frozen.options)
+    {
+        tell(&format!("option/{name}"), value);
+    }
+    told
+}
+
+/// The machine that gets its data back, on the way to the original location.
+fn original(frozen: &Frozen, item: &FrozenItem) -> Option<String> {
+    match (&item.turn, item.state.location) {
+        (Some(turn), _) => turn.old.clone().filter(|_| turn.location == Some(Location::Original)),
+        (None, Some(Location::Original)) => present(frozen, item),
+        (None, _) => None,
+    }
+}
+
+/// The machine that is at the job's target already.
+pub(crate) fn present(frozen: &Frozen, item: &FrozenItem) -> Option<String> {
+    match (&item.turn, frozen.direction) {
+        (Some(turn), _) => turn.old.clone(),
+        (None, Direction::Forward) => item.state.target_machine.clone(),
+        (None, Direction::Reverse) => item.state.home.as_ref().and_then(|home| home.machine.clone()),
+    }
+}
+
+/// The machine that a failover made and started.
+fn recovered(job: &Job, item: &FrozenItem) -> Option<String> {
+    present(&job.frozen, item).filter(|_| item.state.failed_over())
+}
+
+/// The machine that a test left, or a failed failover, or that is to be moved or given up.
+fn left(job: &Job, item: &FrozenItem) -> Result<String, String> {
+    let left = match job.frozen.operation {
+        Job_::Cleanup => item.state.test_machine.clone(),
+        Job_::ChangePoint | Job_::ChooseDirection => recovered(job, item),
+        _ => item.state.leftover().map(str::to_owned),
+    };
+    left.ok_or_else(|| format!("`{}` has no machine to remove", item.item.name))
 }
 
 fn prepare_replica(item: &FrozenItem) -> Result<wit::Operation, String> {
-    let machine =
+    let mut machine =
         listed(item)?.ok_or_else(|| format!("the source machine of `{}` was never listed", item.item.name))?;
+    machine
+        .disks
+        .retain(|disk| !item.item.excluded_disks.contains(&disk.id));
     let source_site = item.item.source.site.clone();
     Ok(wit::Operation::PrepareReplica(wit::PrepareReplica {
         item: item.item.name.clone(),
@@ -190,10 +292,15 @@ fn create(job: &Job, item: &FrozenItem, replica: String) -> Result<wit::Operatio
         point: point.point,
         networks: mappings(job, item),
         isolated,
-        cpus: machine.as_ref().and_then(|machine| machine.cpus),
-        memory_bytes: machine.as_ref().and_then(|machine| machine.memory_bytes),
-        ext: Vec::new(),
+        cpus: sized(job, item.item.cpus).or_else(|| machine.as_ref()?.cpus),
+        memory_bytes: sized(job, item.item.memory_bytes).or_else(|| machine.as_ref()?.memory_bytes),
+        ext: contract::pairs(&told(&job.frozen, item)),
     }))
+}
+
+/// The size that the inventory gives is that of the machine away from home.
+fn sized<T>(job: &Job, size: Option<T>) -> Option<T> {
+    size.filter(|_| job.frozen.direction == Direction::Forward)
 }
 
 /// The networks of the machine to be made: production ones, or those of a test.
@@ -202,10 +309,7 @@ pub(crate) fn mappings(job: &Job, item: &FrozenItem) -> Vec<wit::NetworkMapping>
 }
 
 /// As [`mappings`], before there is a job.
-pub(crate) fn network_mappings(
-    frozen: &landfall_recovery::freeze::Frozen,
-    item: &FrozenItem,
-) -> Vec<wit::NetworkMapping> {
+pub(crate) fn network_mappings(frozen: &Frozen, item: &FrozenItem) -> Vec<wit::NetworkMapping> {
     let test = frozen.operation == Job_::Test;
     let map = |mapping: &landfall_recovery::document::NetworkMapping| wit::NetworkMapping {
         nic: mapping.nic.clone(),

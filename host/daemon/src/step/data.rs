@@ -5,6 +5,7 @@ use landfall_recovery::cycle::Due;
 use landfall_recovery::words::{Consistency, Failure, Pairs};
 
 use super::{Report, Task};
+use crate::engine::unit_name;
 use crate::replicate::{CycleError, run_unit};
 
 /// The first copy, made into the first recovery point: of everything, or of what changed since the mark that the new
@@ -17,7 +18,7 @@ pub(super) async fn seed(task: &Task, item: &str, base: Option<&str>) -> Report 
     };
     let result = run_unit(
         &task.engine,
-        &format!("item:{item}"),
+        &unit_name(None, item, task.frozen.direction),
         &[item.to_owned()],
         (due, base),
         &task.pins,
@@ -48,9 +49,12 @@ pub(super) async fn sync(task: &Task, items: &[String]) -> Report {
         .frozen
         .items
         .get(items.first().map_or("", String::as_str))
-        .map(|item| match &item.replication_group {
-            Some(group) => format!("group:{group}"),
-            None => format!("item:{}", item.item.name),
+        .map(|item| {
+            unit_name(
+                item.replication_group.as_deref(),
+                &item.item.name,
+                task.frozen.direction,
+            )
         });
     let due = Due {
         consistency: Consistency::Crash,

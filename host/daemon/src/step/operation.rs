@@ -2,29 +2,33 @@
 
 use std::time::Duration;
 
-use landfall_recovery::words::Failure;
+use landfall_recovery::words::{Failure, Pairs};
 use landfall_runtime::Adapter;
 use landfall_runtime::contract::adapter::Operation;
-use landfall_runtime::contract::types::{ProbeAnswer, Progress};
+use landfall_runtime::contract::types::{Call, ProbeAnswer, Progress};
 
 use super::{Begin, Report, Task};
-use crate::contract::{from_call_error, from_failure, from_pairs};
+use crate::contract::{from_call_error, from_failure, from_pairs, pairs};
 use crate::poll::Word;
 
 /// How often a probe is repeated while the far side may still be settling.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(task: &Task, site: &str, operation: Operation, begin: Begin) -> Report {
+pub(super) async fn run(task: &Task, site: &str, operation: Operation, ext: &Pairs, begin: Begin) -> Report {
     let adapter = match adapter(task, site).await {
         Ok(adapter) => adapter,
         Err(failure) => return Report::Failed(unbound(failure, &begin)),
     };
+    let call = Call {
+        ext: pairs(ext),
+        ..task.call()
+    };
     match begin {
-        Begin::Send => match adapter.submit(task.call(), operation).await {
+        Begin::Send => match adapter.submit(call, operation).await {
             Ok(progress) => from_progress(progress),
             Err(error) => Report::Failed(from_call_error(&error)),
         },
-        Begin::Probe => probe(task, &adapter, operation).await,
+        Begin::Probe => probe(task, &adapter, &call, operation).await,
         Begin::Attach { handle, after_ms } => watch(task, &adapter, handle, after_ms).await,
     }
 }
@@ -77,10 +81,10 @@ async fn watch(task: &Task, adapter: &Adapter, handle: String, after_ms: u32) ->
     std::future::pending().await
 }
 
-async fn probe(task: &Task, adapter: &Adapter, operation: Operation) -> Report {
+async fn probe(task: &Task, adapter: &Adapter, call: &Call, operation: Operation) -> Report {
     let settled = tokio::time::Instant::now() + Duration::from_millis(task.step().effect.settle_ms);
     loop {
-        match adapter.probe(task.call(), operation.clone()).await {
+        match adapter.probe(call.clone(), operation.clone()).await {
             Err(error) => return doubtful(from_call_error(&error)),
             Ok(ProbeAnswer::Done(outputs)) => return Report::done(from_pairs(outputs)),
             Ok(ProbeAnswer::Running(running)) => {

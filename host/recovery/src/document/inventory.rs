@@ -38,6 +38,21 @@ pub struct Item {
     pub replication_group: Option<String>,
     /// Handed to runbooks with the machine.
     pub params: Pairs,
+    /// For plans that choose their machines by label.
+    #[serde(default, skip_serializing_if = "Pairs::is_empty")]
+    pub labels: Pairs,
+    /// Handed to the adapters of both sites; what they mean is the adapters'.
+    #[serde(default, skip_serializing_if = "Pairs::is_empty")]
+    pub options: Pairs,
+    /// Processors of the machine to be made; none: as at the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// Memory of the machine to be made; none: as at the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Disks of the source that are not replicated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded_disks: Vec<String>,
 }
 
 /// A machine at a site.
@@ -63,6 +78,15 @@ pub struct NetworkMapping {
     /// Fixed addresses, if it does not get them from the network.
     #[serde(default)]
     pub addresses: Vec<String>,
+    /// The network after a failback; none: the one that the machine at home had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
+    /// The isolated network at home, for a test failover on the way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_test: Option<String>,
+    /// Fixed addresses after a failback.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub home_addresses: Vec<String>,
 }
 
 /// How often an item is replicated and what is kept.
@@ -116,6 +140,9 @@ struct Defaults {
     networks: Vec<NetworkMapping>,
     #[serde(default)]
     replication: ReplicationEntry,
+    /// For the adapters of both sites; an item's own win.
+    #[serde(default)]
+    options: Pairs,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -139,8 +166,18 @@ struct ItemEntry {
     #[serde(default)]
     replication: ReplicationEntry,
     replication_group: Option<At<String>>,
+    /// Handed to runbooks with the machine.
     #[serde(default)]
     params: Pairs,
+    /// For plans that choose their machines by label.
+    #[serde(default)]
+    labels: Pairs,
+    /// For the adapters of both sites, such as the `master-target` of a failback; see the adapter's page.
+    #[serde(default)]
+    options: Pairs,
+    /// Ids of disks at the source that are not replicated.
+    #[serde(default)]
+    exclude_disks: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -154,7 +191,12 @@ struct SourceEntry {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct TargetEntry {
-    site: String,
+    /// Default: `defaults.target-site`.
+    site: Option<String>,
+    /// Processors of the machine there (default: as at the source).
+    cpus: Option<u32>,
+    /// Memory of the machine there in MiB (default: as at the source).
+    memory_mb: Option<u64>,
 }
 
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
@@ -251,7 +293,7 @@ fn resolve(
     let target_site = entry
         .target
         .as_ref()
-        .map(|target| target.site.clone())
+        .and_then(|target| target.site.clone())
         .or_else(|| defaults.target_site.clone());
     let (Some(source_site), Some(target_site)) = (source_site, target_site) else {
         found.push(Diagnostic::at(
@@ -284,6 +326,20 @@ fn resolve(
         replication: merge(&entry.replication, &defaults.replication),
         replication_group: entry.replication_group.as_ref().map(|group| group.value.clone()),
         params: entry.params.clone(),
+        labels: entry.labels.clone(),
+        options: defaults
+            .options
+            .clone()
+            .into_iter()
+            .chain(entry.options.clone())
+            .collect(),
+        cpus: entry.target.as_ref().and_then(|target| target.cpus),
+        memory_bytes: entry
+            .target
+            .as_ref()
+            .and_then(|target| target.memory_mb)
+            .map(|mb| mb << 20),
+        excluded_disks: entry.exclude_disks.clone(),
     })
 }
 

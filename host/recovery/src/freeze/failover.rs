@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Builder, NewStep, ONCE, Patience, READ, TRANSFER, WORK, needs};
+use super::{Builder, NewStep, ONCE, Patience, READ, Row, TRANSFER, WORK, needs, turn};
 use crate::document::{Action, OnError, Position};
 use crate::graph::{Edge, Graph, Stage, StepIndex, StepKind, Wait};
-use crate::words::FailoverKind;
+use crate::item::Location;
+use crate::words::{Direction, FailoverKind};
 
 pub(super) fn test(builder: Builder<'_>) -> Graph {
     Failover::new(builder, FailoverKind::Test).build(true)
@@ -50,12 +51,17 @@ impl<'a> Failover<'a> {
 
     fn build(mut self, stops_job: bool) -> Graph {
         self.stops_job = stops_job;
-        let plan = &self.builder.frozen.plan;
+        let frozen = self.builder.frozen;
+        let plan = &frozen.plan;
         self.checks();
-        let checked = self.barrier("checked", self.check.values().copied().collect());
+        let mut ready: Vec<StepIndex> = self.check.values().copied().collect();
+        ready.extend(self.turned());
+        let checked = self.barrier("checked", ready);
         let mut here = self.actions(&Position::Before(None), checked);
-        // A planned failover loses nothing (F22), and a source that runs goes on writing: it is always shut down.
-        if self.kind == FailoverKind::Planned || (self.kind == FailoverKind::Unplanned && plan.shutdown) {
+        // A planned failover loses nothing (F22), and a source that runs goes on writing: it is always shut down. So is
+        // a machine that comes home (B21).
+        let back = frozen.direction == Direction::Reverse;
+        if self.kind == FailoverKind::Planned || (self.kind == FailoverKind::Unplanned && (plan.shutdown || back)) {
             here = self.shut_down(here);
         }
         here = self.points(here);
@@ -88,21 +94,6 @@ impl<'a> Failover<'a> {
         }
     }
 
-    fn item_step(&mut self, verb: &str, item: &str, kind: StepKind, site: Option<&str>, row: Row<'_>) -> StepIndex {
-        let stops_job = self.stops_job;
-        self.builder.step(NewStep {
-            id: format!("{verb}/{item}"),
-            kind,
-            stage: row.stage,
-            calls: site,
-            group: row.group,
-            items: &[item],
-            after: row.after,
-            patience: row.patience,
-            stops_job,
-        })
-    }
-
     fn checks(&mut self) {
         let frozen = self.builder.frozen;
         for (name, item) in &frozen.items {
@@ -111,12 +102,29 @@ impl<'a> Failover<'a> {
                 group: None,
                 after: Vec::new(),
                 patience: READ,
+                stops_job: self.stops_job,
             };
-            let step = self.item_step("check", name, StepKind::Check, Some(&item.item.target_site), row);
+            let step = self
+                .builder
+                .item_step("check", name, StepKind::Check, Some(&item.item.target_site), row);
             self.check.insert(name.clone(), step);
         }
     }
 
+    /// Items whose platform comes back by a planned failover are replicated the other way first, while they run.
+    fn turned(&mut self) -> Vec<StepIndex> {
+        let frozen = self.builder.frozen;
+        let mut last = Vec::new();
+        for (name, item) in frozen.items.iter().filter(|(_, item)| item.turn.is_some()) {
+            let after = self.needs_check(name);
+            let seeded = turn::turn(&mut self.builder, item, after, self.stops_job);
+            self.check.insert(name.clone(), seeded);
+            last.push(seeded);
+        }
+        last
+    }
+
+    /// What a machine's first own step waits for.
     fn needs_check(&self, item: &str) -> Vec<Edge> {
         self.check.get(item).copied().map(needs).into_iter().collect()
     }
@@ -143,16 +151,20 @@ impl<'a> Failover<'a> {
                     group: Some(&group.name),
                     after,
                     patience,
+                    stops_job: self.stops_job,
                 };
-                let off = self.item_step("shutdown", &name, StepKind::Shutdown, Some(site), row);
+                let off = self
+                    .builder
+                    .item_step("shutdown", &name, StepKind::Shutdown, Some(site), row);
                 let after = vec![Edge { step: off, wait: chain }];
                 let row = Row {
                     stage: Stage::Failover,
                     group: Some(&group.name),
                     after,
                     patience,
+                    stops_job: self.stops_job,
                 };
-                held.push(self.item_step("hold", &name, StepKind::Hold, Some(site), row));
+                held.push(self.builder.item_step("hold", &name, StepKind::Hold, Some(site), row));
             }
             if !held.is_empty() {
                 here = self.barrier(&format!("off-{}", group.name), held);
@@ -166,6 +178,7 @@ impl<'a> Failover<'a> {
         let frozen = self.builder.frozen;
         let planned = self.kind == FailoverKind::Planned;
         let processing = planned || frozen.processes_first;
+        let shutdown = frozen.plan.shutdown || frozen.direction == Direction::Reverse;
         let mut chosen = Vec::new();
         for unit in frozen.units() {
             let Some(first) = unit.first().and_then(|name| frozen.items.get(*name)) else {
@@ -181,9 +194,17 @@ impl<'a> Failover<'a> {
             if self.stops_job {
                 before.extend(unit.iter().flat_map(|item| self.needs_check(item)));
             }
+            let syncs = |name: &&str| frozen.items.get(*name).is_some_and(|item| item.syncs_on_shutdown);
             if planned {
                 let sync = self.unit_step("sync", &name, &unit, StepKind::Sync, Some(target), before, TRANSFER);
                 before = vec![needs(sync)];
+            } else if self.kind == FailoverKind::Unplanned && shutdown && unit.iter().all(syncs) {
+                // F16: what the source can still send is not lost; that it cannot holds nobody.
+                let sync = self.unit_step("sync", &name, &unit, StepKind::Sync, Some(target), before, ONCE);
+                before = vec![Edge {
+                    step: sync,
+                    wait: Wait::End,
+                }];
             }
             if processing {
                 before = unit
@@ -196,8 +217,11 @@ impl<'a> Failover<'a> {
                             group: None,
                             after,
                             patience: WORK,
+                            stops_job: self.stops_job,
                         };
-                        let process = self.item_step("process", item, StepKind::Process, Some(target), row);
+                        let process = self
+                            .builder
+                            .item_step("process", item, StepKind::Process, Some(target), row);
                         // Points that exist are better than none when processing fails in a disaster.
                         Edge {
                             step: process,
@@ -251,27 +275,33 @@ impl<'a> Failover<'a> {
         };
         let test = self.kind == FailoverKind::Test;
         let (source, target) = (item.item.source.site.as_str(), item.item.target_site.as_str());
+        let stops_job = self.stops_job;
         let row = |after: Vec<Edge>, patience| Row {
             stage: Stage::Start,
             group: Some(group),
             after,
             patience,
+            stops_job,
         };
 
         let mut before: Vec<Edge> = self.choose.get(name).copied().map(needs).into_iter().collect();
         before.extend(self.needs_check(name));
         before.push(self.edge(here));
-        if !test && item.state.target_machine.is_some() {
-            let discard = self.item_step("discard", name, StepKind::Delete, Some(target), row(before, WORK));
+        if !test && item.turn.is_none() && item.state.leftover().is_some() {
+            let discard = self
+                .builder
+                .item_step("discard", name, StepKind::Delete, Some(target), row(before, WORK));
             before = vec![needs(discard)];
         }
-        let mut last = self.item_step("create", name, StepKind::Create, Some(target), row(before, WORK));
+        let mut last = self
+            .builder
+            .item_step("create", name, StepKind::Create, Some(target), row(before, WORK));
         for (extra, reason) in &item.extra_steps {
             let kind = StepKind::BootPrepare {
                 extra: extra.clone(),
                 reason: reason.clone(),
             };
-            last = self.item_step(
+            last = self.builder.item_step(
                 &format!("prepare-{extra}"),
                 name,
                 kind,
@@ -280,7 +310,7 @@ impl<'a> Failover<'a> {
             );
         }
         let proof = if test {
-            self.item_step(
+            self.builder.item_step(
                 "isolation",
                 name,
                 StepKind::ProveIsolation,
@@ -288,7 +318,7 @@ impl<'a> Failover<'a> {
                 row(vec![needs(last)], READ),
             )
         } else {
-            self.item_step(
+            self.builder.item_step(
                 "fence",
                 name,
                 StepKind::Fence,
@@ -296,13 +326,22 @@ impl<'a> Failover<'a> {
                 row(vec![needs(last)], ONCE),
             )
         };
-        self.item_step(
+        let start = self.builder.item_step(
             "start",
             name,
             StepKind::Start,
             Some(target),
             row(vec![needs(proof)], WORK),
-        )
+        );
+        // It was kept from starting by itself for as long as it ran elsewhere.
+        let location = item.turn.as_ref().map_or(item.state.location, |turn| turn.location);
+        let home = !test && frozen.direction == Direction::Reverse && location == Some(Location::Original);
+        if home {
+            let after = row(vec![needs(start)], WORK);
+            self.builder
+                .item_step("release", name, StepKind::Release, Some(target), after);
+        }
+        start
     }
 
     /// The actions that stand here, one after the other.
@@ -367,11 +406,4 @@ impl<'a> Failover<'a> {
         }
         here
     }
-}
-
-struct Row<'r> {
-    stage: Stage,
-    group: Option<&'r str>,
-    after: Vec<Edge>,
-    patience: Patience,
 }

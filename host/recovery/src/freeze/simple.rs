@@ -1,43 +1,20 @@
-//! The jobs that are a short chain for every item: protect, test cleanup, commit.
+//! The jobs that are a short chain for every item: protect, test cleanup, commit, unprotect.
 
-use super::{Builder, NewStep, Patience, READ, TRANSFER, WORK, needs};
-use crate::graph::{Graph, Stage, StepIndex, StepKind};
+use super::turn::Chain;
+use super::{Builder, READ, TRANSFER, WORK};
+use crate::graph::{Graph, Stage, StepKind};
+use crate::words::Direction;
 
 /// Check, replica, first full copy. One machine's trouble holds no other.
 pub(super) fn protect(mut builder: Builder<'_>) -> Graph {
     let frozen = builder.frozen;
     for (name, item) in &frozen.items {
         let target = Some(item.item.target_site.as_str());
-        let check = chain(
-            &mut builder,
-            "check",
-            name,
-            StepKind::Check,
-            Stage::Prerequisites,
-            target,
-            None,
-            READ,
-        );
-        let prepare = chain(
-            &mut builder,
-            "prepare-replica",
-            name,
-            StepKind::PrepareReplica,
-            Stage::Failover,
-            target,
-            Some(check),
-            WORK,
-        );
-        chain(
-            &mut builder,
-            "seed",
-            name,
-            StepKind::Seed,
-            Stage::Failover,
-            target,
-            Some(prepare),
-            TRANSFER,
-        );
+        let mut chain = Chain::new(&mut builder, name, Stage::Prerequisites);
+        chain.step("check", StepKind::Check, target, READ);
+        chain.stage = Stage::Failover;
+        chain.step("prepare-replica", StepKind::PrepareReplica, target, WORK);
+        chain.step("seed", StepKind::Seed, target, TRANSFER);
     }
     builder.graph
 }
@@ -50,79 +27,46 @@ pub(super) fn cleanup(mut builder: Builder<'_>) -> Graph {
             continue;
         }
         let target = Some(item.item.target_site.as_str());
-        let stop = chain(
-            &mut builder,
-            "stop",
-            name,
-            StepKind::Stop,
-            Stage::Finish,
-            target,
-            None,
-            WORK,
-        );
-        chain(
-            &mut builder,
-            "delete",
-            name,
-            StepKind::Delete,
-            Stage::Finish,
-            target,
-            Some(stop),
-            WORK,
-        );
+        let mut chain = Chain::new(&mut builder, name, Stage::Finish);
+        chain.step("stop", StepKind::Stop, target, WORK);
+        chain.step("delete", StepKind::Delete, target, WORK);
     }
     builder.graph
 }
 
-/// From the first step on the points count as deleted (F21); deleting them can then be repeated until it works.
+/// From the first step on the points count as deleted (F21); deleting them can then be repeated until it works. After a
+/// failback the machine that it came back from goes first, proved off (B27).
 pub(super) fn commit(mut builder: Builder<'_>) -> Graph {
     let frozen = builder.frozen;
     for (name, item) in &frozen.items {
-        let target = Some(item.item.target_site.as_str());
-        let doom = chain(
-            &mut builder,
-            "doom-points",
-            name,
-            StepKind::DoomPoints,
-            Stage::Finish,
-            None,
-            None,
-            READ,
+        let (source, target) = (
+            Some(item.item.source.site.as_str()),
+            Some(item.item.target_site.as_str()),
         );
-        chain(
-            &mut builder,
-            "delete-points",
-            name,
-            StepKind::DeletePoints,
-            Stage::Finish,
-            target,
-            Some(doom),
-            WORK,
-        );
+        let mut chain = Chain::new(&mut builder, name, Stage::Finish);
+        chain.step("doom-points", StepKind::DoomPoints, None, READ);
+        if frozen.direction == Direction::Reverse && item.state.target_machine.is_some() {
+            chain.step("shutdown", StepKind::Shutdown, source, WORK);
+            chain.step("fence", StepKind::Fence, source, READ);
+            chain.step("delete-source", StepKind::DeleteSource, source, WORK);
+        }
+        chain.step("delete-points", StepKind::DeletePoints, target, WORK);
     }
     builder.graph
 }
 
-#[expect(clippy::too_many_arguments, reason = "a row of a table: one step of one item")]
-fn chain(
-    builder: &mut Builder<'_>,
-    verb: &str,
-    item: &str,
-    kind: StepKind,
-    stage: Stage,
-    calls: Option<&str>,
-    after: Option<StepIndex>,
-    patience: Patience,
-) -> StepIndex {
-    builder.step(NewStep {
-        id: format!("{verb}/{item}"),
-        kind,
-        stage,
-        calls,
-        group: None,
-        items: &[item],
-        after: after.map(needs).into_iter().collect(),
-        patience,
-        stops_job: false,
-    })
+/// What a broken failover left is removed, then the replica.
+pub(super) fn unprotect(mut builder: Builder<'_>) -> Graph {
+    let frozen = builder.frozen;
+    for (name, item) in &frozen.items {
+        let target = Some(item.item.target_site.as_str());
+        let mut chain = Chain::new(&mut builder, name, Stage::Finish);
+        if item.state.leftover().is_some() {
+            chain.step("stop", StepKind::Stop, target, WORK);
+            chain.step("discard", StepKind::Delete, target, WORK);
+        }
+        chain.step("delete-replica", StepKind::DeleteReplica, target, WORK);
+        chain.step("forget", StepKind::Forget, None, READ);
+    }
+    builder.graph
 }

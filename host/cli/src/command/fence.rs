@@ -1,0 +1,23 @@
+//! `landfall fence`: after a failover on a person's word, makes sure that the old source is off.
+
+use clap::Args;
+
+use super::Context;
+use super::request::{Start, Subject};
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    subject: Subject,
+    #[command(flatten)]
+    start: Start,
+}
+
+impl Arguments {
+    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let request = self.subject.request("fence")?;
+        self.start.run(context, request).await
+    }
+}

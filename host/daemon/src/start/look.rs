@@ -1,0 +1,243 @@
+//! What a request finds at its sites: what they can do, and the machines at both ends of every item.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use landfall_recovery::codes;
+use landfall_recovery::document::Item;
+use landfall_recovery::freeze::Turn;
+use landfall_recovery::item::{Home, ItemState, Location, oriented};
+use landfall_recovery::operations::{Facts, Operation, SiteFacts};
+use landfall_recovery::words::{Direction, Failure, Pairs};
+use landfall_runtime::contract::adapter::Machine;
+use landfall_store::{Batch, Space};
+
+use crate::clock;
+use crate::contract::from_call_error;
+use crate::engine::{Engine, Listed, World, listing_key};
+
+/// What sites said of the items.
+#[derive(Debug, Default)]
+pub(crate) struct Sites {
+    said: BTreeMap<(String, String, Direction), SiteFacts>,
+    /// The origin for which they were asked: it may be learnt meanwhile.
+    origins: BTreeMap<String, String>,
+}
+
+impl Sites {
+    /// What a site said of an item.
+    pub(super) fn of(&self, site: &str, item: &str, direction: Direction) -> Option<&SiteFacts> {
+        let origin = self.origins.get(item)?;
+        self.said.get(&(site.to_owned(), origin.clone(), direction))
+    }
+}
+
+/// The platform that an item came from, as its home listed it first.
+pub(super) fn origin(world: &World, name: &str) -> String {
+    let listed = [true, false].map(|home| world.machines.get(&listing_key(name, home)));
+    let known = listed.into_iter().flatten().next();
+    known.map(|listed| listed.machine.origin.clone()).unwrap_or_default()
+}
+
+/// Home and the other site of an item; a request may move its home.
+pub(crate) fn ends(world: &World, name: &str, to: Option<&str>) -> Option<(String, String)> {
+    let item = world.inventory.items.get(name)?;
+    let moved = to.map(str::to_owned);
+    let known = || world.state(name).home.map(|home| home.site);
+    let home = moved.or_else(known).unwrap_or_else(|| item.source.site.clone());
+    Some((home, item.target_site.clone()))
+}
+
+/// Asks every site of the items what it can do with machines of their origin.
+pub(crate) async fn observe(engine: &Arc<Engine>, items: &[String], to: Option<&str>) -> Sites {
+    let mut origins = BTreeMap::new();
+    let wanted: BTreeSet<(String, String, Direction)> = {
+        let world = engine.world();
+        let of = |name: &String| {
+            let (home, away) = ends(&world, name, to)?;
+            let (origin, direction) = (origin(&world, name), world.state(name).next_direction());
+            origins.insert(name.clone(), origin.clone());
+            Some([(home, origin.clone(), direction), (away, origin, direction)])
+        };
+        items.iter().filter_map(of).flatten().collect()
+    };
+    let asked = wanted.into_iter().map(|key| async {
+        let facts = engine.site_facts(&key.0, &key.1, key.2).await;
+        (key, facts)
+    });
+    let said = futures_util::future::join_all(asked).await.into_iter().collect();
+    Sites { said, origins }
+}
+
+/// The facts on which legality rests.
+pub(crate) fn facts(engine: &Engine, name: &str, sites: &Sites, to: Option<&str>) -> Facts {
+    let world = engine.world();
+    let Some((home, away)) = ends(&world, name, to) else {
+        return Facts::default();
+    };
+    let direction = world.state(name).next_direction();
+    let said = |site: String| sites.of(&site, name, direction).cloned();
+    let progress = world.progress.get(name);
+    Facts {
+        home: said(home),
+        away: said(away),
+        points: world.points.get(name).map_or(0, |catalogue| catalogue.points.len()),
+        replication_error: progress.and_then(|progress| Some(progress.error.as_ref()?.0.clone())),
+    }
+}
+
+/// An item as the job sees it, with the home that the request gives it.
+pub(super) fn seen(world: &World, name: &str, direction: Direction, to: Option<&str>) -> Option<Item> {
+    let Some(site) = to else {
+        return world.oriented(name, direction);
+    };
+    let mut state = world.state(name);
+    state.home = Some(Home {
+        site: site.to_owned(),
+        machine: None,
+    });
+    Some(oriented(
+        world.inventory.items.get(name)?,
+        &state,
+        direction,
+        &Pairs::new(),
+    ))
+}
+
+/// The machines at both ends of the items as their sites list them; what cannot be listed stays as it was last seen.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Items whose source site answered and does not have their machine.
+    pub(super) missing: BTreeSet<String>,
+    /// Items whose machine at home was listed.
+    at_home: BTreeSet<String>,
+}
+
+pub(super) async fn list(
+    engine: &Arc<Engine>,
+    items: &[String],
+    operation: Operation,
+    direction: Direction,
+) -> Listing {
+    // Site and machine, to the item and whether that is its home.
+    let wanted: BTreeMap<(String, String), (String, bool)> = {
+        let world = engine.world();
+        let mut wanted = BTreeMap::new();
+        for name in items {
+            let Some(item) = world.oriented(name, direction) else {
+                continue;
+            };
+            let source_is_home = direction == Direction::Forward;
+            wanted.insert((item.source.site, item.source.machine), (name.clone(), source_is_home));
+            if operation.direction(&ItemState::default()) == direction {
+                continue;
+            }
+            if let Some(item) = world.oriented(name, direction.turned()) {
+                wanted.insert((item.source.site, item.source.machine), (name.clone(), !source_is_home));
+            }
+        }
+        wanted
+    };
+    let sites: BTreeSet<&String> = wanted.keys().map(|(site, _)| site).collect();
+    let (mut found, mut listing) = (Vec::new(), Listing::default());
+    for site in sites {
+        let Ok(machines) = machines(engine, site).await else {
+            continue;
+        };
+        let mut here: BTreeMap<&str, &(String, bool)> = wanted
+            .iter()
+            .filter(|((at, _), _)| at == site)
+            .map(|((_, machine), item)| (machine.as_str(), item))
+            .collect();
+        for machine in machines {
+            if let Some((item, home)) = here.remove(machine.id.as_str()) {
+                if *home {
+                    listing.at_home.insert(item.clone());
+                }
+                let observed_at = clock::now();
+                found.push((listing_key(item, *home), Listed { machine, observed_at }));
+            }
+        }
+        let gone = here
+            .into_values()
+            .filter(|(_, home)| *home == (direction == Direction::Forward));
+        listing.missing.extend(gone.map(|(item, _)| item.clone()));
+    }
+    let mut batch = Batch::new();
+    for (key, listed) in &found {
+        let known = engine.world().machines.get(key).map(|known| known.machine.clone());
+        if known.as_ref() != Some(&listed.machine) && batch.put(Space::Machines, key, listed).is_err() {
+            return listing;
+        }
+    }
+    if batch.is_empty() || engine.commit(batch).await.is_ok() {
+        engine.world_mut().machines.extend(found);
+    }
+    listing
+}
+
+/// All pages of a site's machines.
+pub(crate) async fn machines(engine: &Arc<Engine>, site: &str) -> Result<Vec<Machine>, Failure> {
+    let adapter = engine.adapter(site).await?;
+    let (mut machines, mut cursor) = (Vec::new(), None);
+    for _ in 0..PAGES_MAX {
+        let page = adapter
+            .list_machines(cursor)
+            .await
+            .map_err(|error| from_call_error(&error))?;
+        machines.extend(page.machines);
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(machines);
+        }
+    }
+    Err(Failure::definite(
+        codes::BAD_OUTPUT,
+        format!("site `{site}` lists machines without end"),
+    ))
+}
+
+/// Far more pages than any site has; an adapter that repeats its cursor is stopped here.
+pub(crate) const PAGES_MAX: usize = 10_000;
+
+/// How the replication of an item is turned round, if the job does that.
+pub(super) fn turn(
+    world: &World,
+    operation: Operation,
+    name: &str,
+    (direction, to): (Direction, Option<&str>),
+    listing: &Listing,
+) -> Option<Turn> {
+    let state = world.state(name);
+    let turns = operation == Operation::Reprotect || (operation == Operation::PlannedFailover && state.failed_over());
+    if !turns {
+        return None;
+    }
+    if direction == Direction::Forward {
+        return Some(Turn {
+            old: state.target_machine,
+            location: None,
+            home: None,
+        });
+    }
+    let (site, _) = ends(world, name, to)?;
+    let machine = match &state.home {
+        Some(home) => home.machine.clone(),
+        None => Some(world.inventory.items.get(name)?.source.machine.clone()),
+    };
+    // The original is there, and nobody wants the machine elsewhere.
+    let old = machine.filter(|_| to.is_none() && listing.at_home.contains(name));
+    let location = if old.is_some() {
+        Location::Original
+    } else {
+        Location::Alternate
+    };
+    Some(Turn {
+        home: Some(Home {
+            site,
+            machine: old.clone(),
+        }),
+        old,
+        location: Some(location),
+    })
+}

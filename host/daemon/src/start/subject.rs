@@ -1,0 +1,169 @@
+//! Who a request is about: the plan, the machines of it, and the one direction in which a job goes.
+
+use std::collections::BTreeSet;
+
+use landfall_recovery::codes;
+use landfall_recovery::diagnostic::suggest;
+use landfall_recovery::document::{Group, Plan, PointChoice};
+use landfall_recovery::operations::Operation;
+use landfall_recovery::words::{Direction, Finding, Millis, Severity};
+
+use crate::api::wire::JobRequest;
+use crate::engine::Engine;
+use crate::preflight::finding;
+use crate::problem::Refusal;
+
+/// As in a plan that says nothing about it.
+const FENCE_MAX_AGE_MS: Millis = 60_000;
+
+/// The plan and the names of the items that a request is about. Items without a plan get one made for them.
+pub(super) fn subject_of(engine: &Engine, request: &JobRequest) -> Result<(Plan, Vec<String>), Refusal> {
+    let world = engine.world();
+    let unknown = |item: &&String| !world.inventory.items.contains_key(*item);
+    if let Some(item) = request.items.iter().chain(&request.exclude).find(unknown) {
+        return Err(Refusal::unknown(format!("the inventory has no item `{item}`")));
+    }
+    let (plan, mut items) = match &request.plan {
+        Some(name) => {
+            let applied = world
+                .plans
+                .get(name)
+                .ok_or_else(|| Refusal::unknown(format!("there is no plan `{name}`")))?;
+            let plan = applied.plan.clone();
+            let members: Vec<String> = plan.groups.iter().flat_map(|group| group.machines.clone()).collect();
+            if let Some(stray) = request.items.iter().find(|item| !members.contains(item)) {
+                return Err(Refusal::unknown(format!("plan `{name}` has no machine `{stray}`")));
+            }
+            let items = if request.items.is_empty() {
+                from_group(&plan, request)?
+            } else {
+                request.items.clone()
+            };
+            (plan, items)
+        }
+        None if request.items.is_empty() => return Err(Refusal::bad_request("name a plan or items".to_owned())),
+        None => {
+            let items: BTreeSet<&String> = request.items.iter().collect();
+            let items: Vec<String> = items.into_iter().cloned().collect();
+            (made_for(&items), items)
+        }
+    };
+    items.retain(|item| !request.exclude.contains(item));
+    if items.is_empty() {
+        return Err(Refusal::bad_request("every machine was left out".to_owned()));
+    }
+    Ok((plan, items))
+}
+
+/// The machines of a plan, or of it only those from a group on.
+fn from_group(plan: &Plan, request: &JobRequest) -> Result<Vec<String>, Refusal> {
+    let first = match &request.from_group {
+        None => 0,
+        Some(from) => plan
+            .groups
+            .iter()
+            .position(|group| group.name == *from)
+            .ok_or_else(|| {
+                let hint = suggest(from, plan.groups.iter().map(|group| group.name.as_str()));
+                Refusal::refused(
+                    codes::GROUP_UNKNOWN,
+                    format!("plan `{}` has no group `{from}`; {hint}", plan.name),
+                )
+            })?,
+    };
+    let groups = plan.groups.iter().skip(first);
+    Ok(groups.flat_map(|group| group.machines.clone()).collect())
+}
+
+fn made_for(items: &[String]) -> Plan {
+    Plan {
+        name: items.join("+"),
+        description: "made for single machines".to_owned(),
+        point: PointChoice::default(),
+        shutdown: true,
+        test_network: None,
+        fence_max_age_ms: FENCE_MAX_AGE_MS,
+        rto_ms: None,
+        groups: vec![Group {
+            name: "machines".to_owned(),
+            machines: items.to_vec(),
+        }],
+        actions: Vec::new(),
+    }
+}
+
+/// The direction of the job, the items that go that way, and what is to be said of those that do not (F13).
+pub(super) fn direction_of(
+    engine: &Engine,
+    operation: Operation,
+    names: Vec<String>,
+    wanted: Option<Direction>,
+) -> Result<(Direction, Vec<String>, Vec<Finding>), Refusal> {
+    let directed: Vec<(String, Direction)> = {
+        let world = engine.world();
+        let way = |name: String| {
+            let direction = operation.direction(&world.state(&name));
+            (name, direction)
+        };
+        names.into_iter().map(way).collect()
+    };
+    let goes = |direction: Direction| directed.iter().any(|(_, own)| *own == direction);
+    let direction = match (wanted, goes(Direction::Forward), goes(Direction::Reverse)) {
+        (Some(direction), ..) => direction,
+        (None, true, true) => {
+            let say = |(name, direction): &(String, Direction)| {
+                let cause = format!("`{name}` would go {direction}");
+                finding(codes::DIRECTIONS_DISAGREE, Severity::Error, name, cause)
+            };
+            let what = format!("{operation} is refused: its machines disagree about the direction");
+            let findings = directed.iter().map(say).collect();
+            return Err(Refusal::findings(codes::DIRECTIONS_DISAGREE, what, findings));
+        }
+        (None, _, reverse) => {
+            if reverse {
+                Direction::Reverse
+            } else {
+                Direction::Forward
+            }
+        }
+    };
+    let (fits, others): (Vec<_>, Vec<_>) = directed.into_iter().partition(|(_, own)| *own == direction);
+    let left_out = |(name, own): &(String, Direction)| {
+        let cause = format!("`{name}` is left out: it would go {own}");
+        finding(codes::DIRECTIONS_DISAGREE, Severity::Warning, name, cause)
+    };
+    let findings: Vec<Finding> = others.iter().map(left_out).collect();
+    if fits.is_empty() {
+        let what = format!("{operation} is refused: none of its machines would go {direction}");
+        return Err(Refusal::findings(codes::DIRECTIONS_DISAGREE, what, findings));
+    }
+    Ok((direction, fits.into_iter().map(|(name, _)| name).collect(), findings))
+}
+
+/// A real failover wants its name typed, and one that leads home its direction said.
+pub(super) fn confirmed(
+    request: &JobRequest,
+    operation: Operation,
+    plan: &Plan,
+    items: &[String],
+    direction: Direction,
+) -> Result<(), Refusal> {
+    let real = matches!(operation, Operation::PlannedFailover | Operation::UnplannedFailover);
+    if !real || request.dry_run {
+        return Ok(());
+    }
+    if direction == Direction::Reverse && request.direction != Some(Direction::Reverse) {
+        return Err(Refusal::refused(
+            codes::DIRECTION_NOT_CONFIRMED,
+            format!("a {operation} of `{}` would lead back home", plan.name),
+        ));
+    }
+    let fits = |typed: &String| *typed == plan.name || (items.len() == 1 && items.first() == Some(typed));
+    if request.confirm.as_ref().is_some_and(fits) {
+        return Ok(());
+    }
+    Err(Refusal::refused(
+        codes::NOT_CONFIRMED,
+        format!("a {operation} of `{}` was not confirmed", plan.name),
+    ))
+}

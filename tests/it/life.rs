@@ -1,0 +1,160 @@
+//! The whole life of items between two sites: out, back and out again, and the ways off a wrong path.
+
+use serde_json::json;
+
+use crate::harness::documents::{Inventory, plan};
+use crate::harness::eventually;
+use crate::harness::lab::{AWAY, HOME};
+use crate::harness::world::World;
+
+const ITEMS: [&str; 2] = ["db", "web"];
+
+fn world() -> World {
+    World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]))
+}
+
+#[test]
+fn f24_b03_b28_b30_an_item_goes_out_comes_back_and_can_go_out_again() {
+    let world = world();
+    world.succeed("planned-failover", &json!({}));
+    world.succeed("commit", &json!({}));
+    // F24, B03: nothing comes back before it is replicated back.
+    let refused = world.ask("planned-failover", &json!({"direction": "reverse"}));
+    assert_eq!(refused.status, 409, "{}", refused.text);
+    assert!(refused.text.contains("reprotect"), "{}", refused.text);
+
+    world.succeed("reprotect", &json!({}));
+    for item in ITEMS {
+        let item = world.item(item);
+        assert_eq!((item.phase.as_str(), item.direction.as_str()), ("protected", "reverse"));
+        assert_eq!(item.active_site, "south");
+    }
+    // A direction that leads home wants to be said.
+    let refused = world.ask("planned-failover", &json!({}));
+    assert!(refused.text.contains("LF0223"), "{}", refused.text);
+    let back = world.succeed("planned-failover", &json!({"direction": "reverse"}));
+    for item in ITEMS {
+        let known = world.item(item);
+        assert_eq!(
+            (known.phase.as_str(), known.active_site.as_str()),
+            ("failed-over", "north")
+        );
+        assert!(world.lab.is_on(HOME, back.item(item).machine.as_ref().unwrap()));
+    }
+    world.succeed("commit", &json!({}));
+    // B28: back, and not replicating.
+    assert_eq!(world.item("db").phase, "committed");
+    world.succeed("reprotect", &json!({}));
+    let known = world.item("db");
+    assert_eq!(
+        (known.phase.as_str(), known.direction.as_str()),
+        ("protected", "forward")
+    );
+    world.succeed("test", &json!({}));
+    world.succeed("cleanup", &json!({}));
+    world.succeed("planned-failover", &json!({}));
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f13_a_plan_whose_machines_disagree_is_refused_until_a_direction_is_chosen() {
+    let world = world();
+    world.succeed("planned-failover", &json!({"plan": "hr", "items": ["db"]}));
+    world.succeed("commit", &json!({"plan": "hr", "items": ["db"]}));
+    world.succeed("reprotect", &json!({"plan": "hr", "items": ["db"]}));
+    let refused = world.ask("planned-failover", &json!({}));
+    assert!(refused.text.contains("LF0222"), "{}", refused.text);
+    assert!(refused.text.contains("`db` would go reverse") && refused.text.contains("`web` would go forward"));
+    let job = world.succeed("planned-failover", &json!({"direction": "forward"}));
+    assert_eq!(job.items.len(), 1);
+    assert!(
+        job.findings
+            .iter()
+            .any(|finding| finding.cause.contains("`db` is left out"))
+    );
+    let back = json!({"plan": "hr", "items": ["db"], "direction": "reverse"});
+    world.succeed("planned-failover", &back);
+    assert_eq!(world.item("db").active_site, "north");
+    assert_eq!(world.item("web").active_site, "south");
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f20_f21_a_recovered_machine_changes_its_point_until_the_commit() {
+    let world = world();
+    let processed = || world.points("db").into_iter().filter(|point| point.processed).count();
+    eventually("there are three points", || (processed() >= 3).then_some(()));
+    let out = world.succeed("unplanned-failover", &json!({"point": "latest-processed"}));
+    let first = out.item("db").point.clone().unwrap();
+    let older: Vec<_> = world
+        .points("db")
+        .into_iter()
+        .filter(|point| point.processed && point.id != first.id)
+        .collect();
+    assert!(older.len() >= 2);
+    for point in older.iter().take(2) {
+        let params = json!({"items": ["db"], "point": "custom", "point-params": {"db": point.id}});
+        let job = world.succeed("change-point", &params);
+        assert_eq!(job.item("db").point.as_ref().unwrap().id, point.id);
+        let machine = out.item("db").machine.clone().unwrap();
+        assert!(world.lab.is_on(AWAY, &machine));
+        let disk = world.lab.disk(AWAY, &machine);
+        assert_eq!(disk.problem, None);
+    }
+    world.succeed("commit", &json!({}));
+    let refused = world.ask("change-point", &json!({"items": ["db"], "point": "latest-processed"}));
+    assert!(refused.text.contains("LF0202"), "{}", refused.text);
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f27_after_a_cancel_the_state_is_shown_and_protection_goes_on() {
+    let world = world();
+    world.lab.latency("create-machine", 4_000, 4_000);
+    let job = world.launch("planned-failover", &json!({}));
+    world.step_is(&job.id, "create/db", "running");
+    world.cli(&["job", "cancel", &job.id, "--reason", "wrong plan"]);
+    let job = world.rest(&job.id);
+    assert_eq!(job.status, "cancelled");
+    let db = world.item("db");
+    assert_eq!(
+        (db.phase.as_str(), db.trouble.as_deref()),
+        ("protected", Some("cancelled"))
+    );
+    assert!(!world.lab.is_on(HOME, "vm-db"));
+    world.succeed("resume-protection", &json!({}));
+    for item in ITEMS {
+        assert!(world.lab.is_on(HOME, &format!("vm-{item}")));
+        assert_eq!(world.item(item).trouble, None);
+    }
+    // It replicates again, and can go.
+    let before = world.points("db").first().map(|point| point.id.clone());
+    eventually("a new point", || {
+        let newest = world.points("db").first().map(|point| point.id.clone());
+        (newest != before).then_some(())
+    });
+    world.lab.latency("create-machine", 0, 0);
+    world.succeed("planned-failover", &json!({}));
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f32_unprotect_removes_the_replica_and_a_machine_can_be_protected_again() {
+    let world = world();
+    world.succeed("unprotect", &json!({}));
+    let db = world.item("db");
+    assert_eq!((db.phase.as_str(), db.points), ("unprotected", 0));
+    world.succeed("protect", &json!({}));
+    assert_eq!(world.item("db").phase, "protected");
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f33_a_test_ends_by_itself_when_its_time_is_over() {
+    let world = world();
+    world.succeed("test", &json!({"ttl-ms": 1_000}));
+    eventually("the tests are cleaned up", || {
+        ITEMS.iter().all(|item| world.item(item).test == "none").then_some(())
+    });
+    world.lab.assert_sound();
+}
