@@ -29,6 +29,7 @@ mod languages;
 mod old;
 mod outage;
 mod pipeline;
+mod platforms;
 mod plugins;
 mod points;
 mod preflight;
