@@ -30,6 +30,7 @@ mod life;
 mod old;
 mod outage;
 mod pipeline;
+mod platforms;
 mod plugins;
 mod points;
 mod preflight;

@@ -104,3 +104,55 @@ fn f32_a_platform_that_replicates_by_itself_is_read_and_not_driven() {
     assert_eq!(world.lab.lost("db", job.item("db").machine.as_ref().unwrap()), 0);
     world.lab.assert_sound();
 }
+
+/// Bytes sent by the cycle that follows a failure that the source answers to one read.
+fn sent_after(code: &str) -> (u64, u64) {
+    let world = World::start();
+    world.lab.furnish(&["db"]);
+    // Some megabytes first, and then little: what is sent again is told from what is new.
+    let rate = |records: u64| json!({"site": HOME, "records_per_second": records});
+    world.lab.control("rates", &rate(20_000));
+    world.apply("inventory", &Inventory::of(&["db"]).text());
+    world.cli(&["protect", "db"]).code(0);
+    eventually("there is something to send again", || {
+        (world.item("db").bytes_sent > MUCH).then_some(())
+    });
+    world.lab.control("rates", &rate(20));
+    let settled = world.points("db").len();
+    eventually("the rest is sent", || {
+        (world.points("db").len() > settled).then_some(())
+    });
+    let before = world.item("db").bytes_sent;
+    world.lab.fault(&json!({
+        "operation": "read", "machine": "vm-db", "mode": "fail", "code": code,
+        "message": "the snapshot is gone", "definite": true, "times": 1,
+    }));
+    eventually("the error is shown", || {
+        let shown = world.cli(&["item", "show", "db"]).code(0);
+        shown.out.contains("the snapshot is gone").then_some(())
+    });
+    eventually("replication goes on", || {
+        let shown = world.cli(&["item", "show", "db"]).code(0);
+        (world.item("db").bytes_sent > before && !shown.out.contains("the snapshot is gone")).then_some(())
+    });
+    let sent = world.item("db").bytes_sent - before;
+    let job = world.succeed("planned-failover", &json!({"items": ["db"], "confirm": "db"}));
+    assert_eq!(world.lab.lost("db", job.item("db").machine.as_ref().unwrap()), 0);
+    world.lab.assert_sound();
+    (before, sent)
+}
+
+/// More than a machine writes while a cycle fails and the next begins.
+const MUCH: u64 = 4 << 20;
+
+#[test]
+fn f32_a_snapshot_that_is_lost_costs_a_cycle_and_sends_nothing_twice() {
+    let (_, sent) = sent_after("mark-lost");
+    assert!(sent < MUCH, "{sent} bytes were sent again");
+}
+
+#[test]
+fn f32_changes_that_are_no_longer_known_are_all_sent() {
+    let (before, sent) = sent_after("since-lost");
+    assert!(sent > MUCH, "of {before} bytes only {sent} were sent again");
+}

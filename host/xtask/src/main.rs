@@ -23,7 +23,7 @@ use clap::Parser;
 enum Command {
     /// Build everything, and watch a three-tier application fail over from one virtual site to another
     Demo,
-    /// Everything that CI runs: format, lints, plugins, all tests, documentation, drift
+    /// Everything that CI runs: format, lints, plugins, drift, documentation, all tests, real platforms
     Test,
     /// Build `landfall` and compile all plugins of this repository into `target/plugins`
     BuildPlugins,

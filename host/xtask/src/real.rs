@@ -9,14 +9,24 @@ use crate::build::{self, check};
 
 /// Passes everything on: which platforms there are is not this program's to know.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let built = build::plugins()?;
     let real = build::program("landfall-real", &["--bin", "landfall-real"])?;
     let mut command = Command::new(real);
-    command.args(arguments);
-    command
-        .arg("--landfall")
-        .arg(&built.landfall)
-        .arg("--plugins")
-        .arg(&built.plugins);
-    check(command.current_dir(build::root()))
+    command.args(arguments).current_dir(build::root());
+    if arguments == ["install"] {
+        // Before anything was built: a machine that is to test everything begins with it.
+        return check(&mut command);
+    }
+    let built = build::plugins()?;
+    check(
+        command
+            .arg("--landfall")
+            .arg(&built.landfall)
+            .arg("--plugins")
+            .arg(&built.plugins),
+    )
+}
+
+/// The short form of every platform that is installed; the others are named, loudly.
+pub(crate) fn installed() -> Result<()> {
+    run(&["installed".to_owned()])
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::build::{self, cargo, check};
-use crate::{drift, say};
+use crate::{drift, real, say};
 
 pub(crate) fn run() -> Result<()> {
     let began = Instant::now();
@@ -29,6 +29,7 @@ pub(crate) fn run() -> Result<()> {
         check(doc.env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
     stage("tests", tests)?;
+    stage("real platforms", real::installed)?;
     say(&format!("\nall stages passed in {} s", began.elapsed().as_secs()));
     Ok(())
 }

@@ -93,8 +93,10 @@ pub(crate) fn plan(items: &[&str], actions: &[&str]) -> String {
     text
 }
 
-/// The daemon's configuration: two sites in one lab, and the runbooks with what they may reach.
+/// The daemon's configuration: sites in one lab, and the runbooks with what they may reach.
 pub(crate) struct Configuration {
+    /// The name of each, and what the lab calls it.
+    pub(crate) sites: Vec<(&'static str, &'static str)>,
     pub(crate) lab: u16,
     /// The runbook `webhook` names the header that carries the key.
     pub(crate) keyed: bool,
@@ -107,12 +109,13 @@ pub(crate) struct Configuration {
 impl Configuration {
     pub(crate) fn text(&self) -> String {
         let Self { lab, hook, granted, .. } = self;
+        let sites = self.sites.iter();
         let header = if self.keyed {
             ", key-header = \"Idempotency-Key\""
         } else {
             ""
         };
-        let site = |name: &str, site: &str| {
+        let site = |(name, site): &(&str, &str)| {
             format!(
                 "[sites.{name}]\nadapter = \"lab\"\nconfig = {{ url = \"http://127.0.0.1:{lab}\", site = \"{site}\" }}\n\
                  [sites.{name}.grants]\ninterfaces = [\"http\", \"buffers\"]\n\
@@ -120,14 +123,13 @@ impl Configuration {
             )
         };
         format!(
-            "listen = \"127.0.0.1:0\"\ndata = \"data\"\nplugins = \"plugins\"\n{}{}\
+            "listen = \"127.0.0.1:0\"\ndata = \"data\"\nplugins = \"plugins\"\n{}\
              [runbooks.webhook]\nconfig = {{ url = \"http://127.0.0.1:{hook}/hooks/it\"{header} }}\n\
              [runbooks.webhook.grants]\nhttp = [{{ scheme = \"http\", host = \"127.0.0.1\", port = {granted} }}]\n\
              [runbooks.http-check.grants]\ninterfaces = [\"clock\"]\n\
              http = [{{ scheme = \"http\", host = \"127.0.0.1\", port = {lab} }}]\n\
              [runbooks.wait.grants]\ninterfaces = [\"clock\"]\n",
-            site("north", "a"),
-            site("south", "b")
+            sites.map(site).collect::<String>()
         )
     }
 }

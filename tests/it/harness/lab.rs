@@ -172,8 +172,15 @@ impl Lab {
     /// off, or the answer grows while it is counted.
     #[track_caller]
     pub(crate) fn lost(&self, item: &str, recovered: &str) -> u64 {
-        let source = self.disk(HOME, &format!("vm-{item}"));
-        let copy = self.disk(AWAY, recovered);
+        self.lost_between((HOME, &format!("vm-{item}")), (AWAY, recovered))
+    }
+
+    /// The same for machines of any two sites.
+    #[track_caller]
+    pub(crate) fn lost_between(&self, source: (&str, &str), recovered: (&str, &str)) -> u64 {
+        let item = source.1;
+        let source = self.disk(source.0, source.1);
+        let copy = self.disk(recovered.0, recovered.1);
         for disk in [&source, &copy] {
             assert!(disk.valid, "{item}: {:?}", disk.problem);
         }

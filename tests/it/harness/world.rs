@@ -11,7 +11,7 @@ use super::api::{Answer, Api};
 use super::cli::{self, Ended};
 use super::documents::{Configuration, Inventory};
 use super::eventually;
-use super::lab::Lab;
+use super::lab::{AWAY, HOME, Lab};
 use super::process::{PLUGINS, Process, plugins, shim};
 
 /// See the module. Fields are dropped in order: the directory goes last.
@@ -34,6 +34,7 @@ impl World {
         let lab = Lab::start(directory.path());
         let port = lab.port();
         let mut configuration = Configuration {
+            sites: vec![("north", HOME), ("south", AWAY)],
             lab: port,
             keyed: true,
             hook: port,

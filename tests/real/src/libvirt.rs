@@ -32,9 +32,6 @@ pub(crate) struct Form {
     /// Speed and memory of replication
     #[arg(long)]
     measure: bool,
-    /// Only install what it needs of Debian
-    #[arg(long)]
-    install: bool,
 }
 
 /// The short form; where something is missing that is said, and nothing is installed.
@@ -46,19 +43,19 @@ pub(crate) fn run_if_installed(built: &Built) -> Result<()> {
     let form = Form {
         trouble: false,
         measure: false,
-        install: false,
     };
     run(built, form)
 }
 
+/// What it needs of Debian.
+pub(crate) fn install() -> Result<()> {
+    packages::install().map(drop)
+}
+
 /// Plays it, and cleans up.
 pub(crate) fn run(built: &Built, form: Form) -> Result<()> {
-    let (landfall, plugins) = (&built.landfall.canonicalize()?, &built.plugins.canonicalize()?);
-    packages::install()?;
-    let kernel = packages::kernel()?;
-    if form.install {
-        return Ok(());
-    }
+    let (landfall, plugins) = (&built.landfall, &built.plugins);
+    let kernel = packages::install()?;
     let directory = tempfile::Builder::new()
         .prefix("lf-real-")
         .tempdir()
@@ -84,8 +81,7 @@ pub(crate) fn run(built: &Built, form: Form) -> Result<()> {
 
 /// Two sites with one guest, for the conformance suite.
 pub(crate) fn sites_until_ended(directory: &Path, ready: &Path) -> Result<()> {
-    packages::install()?;
-    let kernel = packages::kernel()?;
+    let kernel = packages::install()?;
     let cleaner = Cleaner::watch(directory)?;
     let image = guest::image(directory, &kernel)?;
     let a = Site::up(directory, "a")?;

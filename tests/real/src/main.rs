@@ -4,6 +4,7 @@
 //! It believes only what it reads past the adapter: the platform's own account, not ours. Each platform's sites and story
 //! stand in a module of their own.
 
+mod debian;
 mod landfall;
 mod libvirt;
 mod processes;
@@ -30,6 +31,8 @@ enum Platform {
     Vsphere(Built),
     /// The short form of every platform whose packages are installed; the others are named
     Installed(Built),
+    /// Install what all of them need of Debian, and play nothing
+    Install,
     /// Two libvirt sites for `landfall plugin check`, until it is ended
     #[command(hide = true)]
     LibvirtSites {
@@ -59,11 +62,23 @@ struct Built {
     short: bool,
 }
 
+impl Built {
+    /// As seen from anywhere: programs are started in directories of their own.
+    fn resolved(self) -> anyhow::Result<Self> {
+        Ok(Self {
+            landfall: self.landfall.canonicalize()?,
+            plugins: self.plugins.canonicalize()?,
+            short: self.short,
+        })
+    }
+}
+
 fn main() -> ExitCode {
     let result = match Platform::parse() {
-        Platform::Libvirt { built, form } => libvirt::run(&built, form),
-        Platform::Vsphere(built) => vsphere::run(&built),
+        Platform::Libvirt { built, form } => built.resolved().and_then(|built| libvirt::run(&built, form)),
+        Platform::Vsphere(built) => built.resolved().and_then(|built| vsphere::run(&built)),
         Platform::Installed(built) => installed(built),
+        Platform::Install => libvirt::install().and_then(|()| vsphere::install()),
         Platform::LibvirtSites { dir, ready } => libvirt::sites_until_ended(&dir, &ready),
         Platform::LibvirtCleaner { dir } => libvirt::clean(&dir),
     };
@@ -78,22 +93,22 @@ fn main() -> ExitCode {
 
 /// What is not there is not installed, and not passed over in silence.
 fn installed(built: Built) -> anyhow::Result<()> {
-    let built = Built { short: true, ..built };
+    let built = Built {
+        short: true,
+        ..built.resolved()?
+    };
     libvirt::run_if_installed(&built)?;
-    if vsphere::is_installed() {
-        vsphere::run(&built)?;
-    } else {
-        skipped("vsphere", &vsphere::PACKAGES.join(" "));
-    }
-    Ok(())
+    vsphere::run_if_installed(&built)
 }
 
+/// Where it is the last that is printed, so that nobody takes silence for success.
 fn skipped(platform: &str, packages: &str) {
     say("\n********************************************************************************");
     say(&format!(
         "** SKIPPED: {platform}. Nothing of it was tried. It needs Debian's packages"
     ));
     say(&format!("**   {packages}"));
+    say("** and `cargo xtask real install` installs them.");
     say("********************************************************************************");
 }
 

@@ -13,18 +13,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::debian::{self, Needed};
 use crate::landfall::Landfall;
 use crate::processes::{Processes, in_directory};
-use crate::{Built, say, seen};
+use crate::{Built, say, seen, skipped};
 use simulator::Simulator;
 
-/// Debian's packages: the compiler, and the library with the simulator.
-pub(crate) const PACKAGES: [&str; 2] = ["golang-go", "golang-github-vmware-govmomi-dev"];
-
-/// What they bring.
-const NEEDED: [&str; 2] = [
-    "/usr/bin/go",
-    "/usr/share/gocode/src/github.com/vmware/govmomi/simulator/simulator.go",
+/// The compiler, and the library with the simulator.
+const NEEDED: [Needed; 2] = [
+    ("/usr/bin/go", "golang-go"),
+    (
+        "/usr/share/gocode/src/github.com/vmware/govmomi/simulator/simulator.go",
+        "golang-github-vmware-govmomi-dev",
+    ),
 ];
 
 /// A play against two vCenters: one with production machines and the place where they are recovered, one that keeps
@@ -43,35 +44,19 @@ pub(crate) fn run(built: &Built) -> Result<()> {
     Ok(())
 }
 
-/// What it needs is there.
-pub(crate) fn is_installed() -> bool {
-    NEEDED.iter().all(|file| Path::new(file).exists())
-}
-
-/// Says what is installed.
-fn install() -> Result<()> {
-    if is_installed() {
+/// The short form; where something is missing that is said, and nothing is installed.
+pub(crate) fn run_if_installed(built: &Built) -> Result<()> {
+    let missing = debian::missing(&NEEDED);
+    if !missing.is_empty() {
+        skipped("vsphere", &missing.join(" "));
         return Ok(());
     }
-    let packages = PACKAGES.join(" ");
-    say(&format!("Installing {packages}"));
-    let status = Command::new("apt-get")
-        .args([
-            "-o",
-            "DPkg::Lock::Timeout=300",
-            "install",
-            "--yes",
-            "--no-install-recommends",
-        ])
-        .args(PACKAGES)
-        .stdout(Stdio::null())
-        .status()
-        .context("cannot run apt-get; this runs on Debian")?;
-    ensure!(
-        status.success(),
-        "cannot install them; as root: apt-get install {packages}"
-    );
-    Ok(())
+    run(built)
+}
+
+/// What it needs of Debian.
+pub(crate) fn install() -> Result<()> {
+    debian::install(&NEEDED)
 }
 
 fn play(built: &Built, directory: &Path, processes: &Processes) -> Result<()> {

@@ -154,7 +154,6 @@ pub(crate) struct Open {
 /// The upper layer's data goes into the lower one's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Merge {
-    pub(crate) run: String,
     pub(crate) lower: u32,
     pub(crate) upper: u32,
 }

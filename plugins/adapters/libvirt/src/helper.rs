@@ -34,6 +34,8 @@ pub(crate) struct Helper {
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) read_only: bool,
+    /// The file that it lies upon.
+    pub(crate) backing: Option<String>,
     pub(crate) bitmaps: Vec<Bitmap>,
 }
 
@@ -282,6 +284,7 @@ fn nodes(answer: &Value) -> Vec<Node> {
         Some(Node {
             name,
             read_only: node.get("ro").and_then(Value::as_bool).unwrap_or(false),
+            backing: node.get("backing_file").and_then(Value::as_str).map(str::to_owned),
             bitmaps: bitmaps.into_iter().flatten().filter_map(bitmap).collect(),
         })
     };
@@ -314,10 +317,14 @@ mod tests {
                 { "name": "lf-b", "count": 0, "inconsistent": true },
                 { "count": 7 },
             ]},
-            { "node-name": "#block1", "ro": false },
+            { "node-name": "#block1", "ro": false, "backing_file": "/pool/a.qcow2" },
         ]);
         let found = nodes(&answer);
         assert!(found[0].read_only && !found[1].read_only);
+        assert_eq!(
+            (&found[0].backing, found[1].backing.as_deref()),
+            (&None, Some("/pool/a.qcow2"))
+        );
         assert_eq!(found[0].bitmaps.len(), 2, "QEMU's own have no name");
         assert!(found[0].bitmaps[1].inconsistent);
         assert_eq!(found[0].bitmaps[0].bytes, 65_536);

@@ -7,7 +7,7 @@ use landfall_sdk::Failure;
 use landfall_sdk::transport::Connection;
 
 use crate::config::Config;
-use crate::failure::{code, lost};
+use crate::failure::code;
 use crate::rpc::{Error, Link, Program};
 use crate::xdr::Xdr;
 
@@ -179,14 +179,11 @@ impl Libvirt {
         if config.tls {
             // Over TLS libvirt says by one byte that it takes the client's certificate.
             let mut word = [0];
-            connection
-                .read_exact(&mut word)
-                .map_err(|error| lost("libvirt", &error))?;
-            if word != [1] {
-                return Err(Failure::definite(
-                    "access-denied",
-                    "libvirt does not take the client's certificate; look at `tls_allowed_dn_list` in libvirtd.conf",
-                ));
+            match connection.read_exact(&mut word) {
+                Ok(()) if word == [1] => {}
+                // It closes where TLS itself let the client in without a certificate, or with one that nobody knows.
+                Ok(()) => return Err(not_taken("")),
+                Err(error) => return Err(not_taken(&format!(" ({error})"))),
             }
         }
         let mut link = Link::new(connection);
@@ -196,7 +193,8 @@ impl Libvirt {
                 "authentication",
                 "libvirt wants a login by SASL or polkit; use TLS with a client certificate (auth_tls = \"none\") or a \
                  Unix socket that the daemon's user may open",
-            ));
+            )
+            .retryable());
         }
         let () = link.call(Program::Remote, CONNECT_OPEN, &(Some(config.uri.clone()), 0_u32))?;
         Ok(Self { link, config })
@@ -237,6 +235,11 @@ impl Libvirt {
         let missing = || Failure::definite("not-found", format!("the site has no machine `{reference}`"));
         let uuid = uuid_of(reference).ok_or_else(missing)?;
         self.find(uuid)?.ok_or_else(missing)
+    }
+
+    /// What is defined, not what runs. None: the machine went while others were asked.
+    pub(crate) fn xml_if_there(&mut self, domain: &Domain) -> Result<Option<String>> {
+        absent(self.xml(domain), code::NO_DOMAIN)
     }
 
     /// What is defined, not what runs.
@@ -304,6 +307,12 @@ impl Libvirt {
         let arguments = (domain.clone(), METADATA_ELEMENT, Some(NAMESPACE.to_owned()), flags);
         let found: Option<(String,)> = absent(self.call(GET_METADATA, &arguments), code::NO_METADATA)?;
         Ok(found.map(|(xml,)| xml))
+    }
+
+    /// The same of a machine that may run or not, and that may go while others are asked.
+    pub(crate) fn metadata_if_there(&mut self, domain: &Domain) -> Result<Option<String>> {
+        let flags = if domain.is_active() { 0 } else { CONFIG };
+        Ok(absent(self.metadata(domain, flags), code::NO_DOMAIN)?.flatten())
     }
 
     pub(crate) fn set_metadata(&mut self, domain: &Domain, xml: Option<String>, flags: u32) -> Result<()> {
@@ -449,6 +458,18 @@ impl Libvirt {
         };
         absent(self.call::<_, ()>(VOLUME_DELETE, &(volume, 0_u32)), code::NO_VOLUME).map(drop)
     }
+}
+
+/// Said before anything was asked.
+fn not_taken(why: &str) -> Failure {
+    Failure::definite(
+        "access-denied",
+        format!(
+            "libvirt does not take the client's certificate{why}; look at `cert` and `key` of the endpoint, and at `ca_file` \
+             and `tls_allowed_dn_list` in libvirtd.conf"
+        ),
+    )
+    .retryable()
 }
 
 /// A refusal with this code is none.

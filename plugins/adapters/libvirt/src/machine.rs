@@ -9,6 +9,7 @@ use crate::facts::{Facts, Machine, Nic, Owner, uuid_from};
 use crate::failure::code;
 use crate::libvirt::{CONFIG, Domain, LIVE, Libvirt, State, uuid_of, uuid_text};
 use crate::network;
+use crate::rpc::Error;
 use crate::source::let_go;
 use crate::storage;
 use crate::target::{self, Held};
@@ -57,8 +58,9 @@ pub(crate) fn list(libvirt: &mut Libvirt, cursor: Option<&str>) -> Result<Machin
     };
     for domain in rest.by_ref().take(PAGE) {
         page.next = Some(domain.reference());
-        // It may go while others are described.
-        let Ok(xml) = libvirt.xml(&domain) else { continue };
+        let Some(xml) = libvirt.xml_if_there(&domain)? else {
+            continue;
+        };
         let facts = parse(&xml).and_then(|xml| Facts::from_domain(&xml));
         if matches!(facts, Some(Facts::Replica(_) | Facts::Helper(_))) {
             continue;
@@ -66,9 +68,11 @@ pub(crate) fn list(libvirt: &mut Libvirt, cursor: Option<&str>) -> Result<Machin
         let targets = parse(&xml).map(|xml| domain::disks(&xml)).unwrap_or_default();
         let mut sizes = Vec::new();
         for disk in targets {
-            // A file that is missing has no size; preflight says so.
-            if let Ok(bytes) = libvirt.disk_bytes(&domain, &disk.target) {
-                sizes.push((disk.target, bytes));
+            match libvirt.disk_bytes(&domain, &disk.target) {
+                Ok(bytes) => sizes.push((disk.target, bytes)),
+                // A file that is missing has no size; preflight says so.
+                Err(Error::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         page.machines

@@ -13,9 +13,9 @@ use crate::target::{Held, empty_trash, find, machines, point_outputs};
 /// How often a merge is looked at.
 const MERGE_POLL_MS: u32 = 500;
 
-/// The one job of the helper for a replica.
-fn job(replica: &str) -> String {
-    format!("merge-{replica}")
+/// The helper's jobs for a replica begin so; each disk has one.
+fn jobs(replica: &str) -> String {
+    format!("merge-{replica}-")
 }
 
 pub(crate) fn merging(handle: &str) -> Running {
@@ -57,86 +57,91 @@ pub(crate) fn begin_merge(libvirt: &mut Libvirt, held: &mut Held) -> Result<bool
         }
         finish_merge(libvirt, &helper, held)?;
     }
-    // One disk at a time is merged; with several a crash between them would leave layers of two times.
-    let Some((lower, upper)) = held.replica.mergeable().filter(|_| held.replica.disks.len() == 1) else {
+    let Some((lower, upper)) = held.replica.mergeable() else {
         return Ok(false);
     };
-    let file = |number| {
-        held.replica
-            .layer(number)
-            .and_then(|layer| layer.files.first())
-            .cloned()
-    };
-    let (Some(below), Some(above)) = (file(lower), file(upper)) else {
+    let Some(files) = files(held, lower, upper) else {
         return Ok(false);
     };
-    let over = held
-        .replica
-        .layers
-        .iter()
-        .position(|layer| layer.number == upper)
-        .map(|place| place + 1);
-    let Some(device) = over.and_then(|place| held.replica.layers.get(place)?.files.first().cloned()) else {
-        return Ok(false);
-    };
-    held.replica.merge = Some(Merge {
-        run: helper.run.clone(),
-        lower,
-        upper,
-    });
+    held.replica.merge = Some(Merge { lower, upper });
     held.save(libvirt)?;
-    helper.open(libvirt, &device, false)?;
-    let arguments = json!({
-        "job-id": job(&held.id()), "device": node_name(&device), "base": below, "top": above, "auto-dismiss": false,
-    });
-    helper.command(libvirt, "block-commit", &arguments)?;
+    for (index, Files { over, upper, lower }) in files.iter().enumerate() {
+        // Merged in an earlier try whose end nobody saw.
+        if helper.open(libvirt, over, false)?.backing.as_ref() == Some(lower) {
+            continue;
+        }
+        let arguments = json!({
+            "job-id": format!("{}{index}", jobs(&held.id())), "device": node_name(over), "base": lower, "top": upper,
+            "auto-dismiss": false,
+        });
+        helper.command(libvirt, "block-commit", &arguments)?;
+    }
     Ok(true)
 }
 
-/// The helper's job, if there is one: whether it is over, and what went wrong.
-fn merge_job(libvirt: &mut Libvirt, helper: &Helper, held: &Held) -> Result<Option<(bool, Option<String>)>, Failure> {
-    let jobs = helper.command(libvirt, "query-jobs", &serde_json::Value::Null)?;
-    let ours = jobs.as_array().and_then(|jobs| {
-        jobs.iter()
-            .find(|one| one.get("id").and_then(serde_json::Value::as_str) == Some(&*job(&held.id())))
-            .cloned()
+/// A disk's files in the two layers of a merge, and in the one above.
+struct Files {
+    over: String,
+    upper: String,
+    lower: String,
+}
+
+/// Of each disk.
+fn files(held: &Held, lower: u32, upper: u32) -> Option<Vec<Files>> {
+    let layers = &held.replica.layers;
+    let place = layers.iter().position(|layer| layer.number == upper)?;
+    let over = layers.get(place + 1)?.files.iter();
+    let (upper, lower) = (held.replica.layer(upper)?, held.replica.layer(lower)?);
+    let files = over.zip(&upper.files).zip(&lower.files);
+    let files = files.map(|((over, upper), lower)| Files {
+        over: over.clone(),
+        upper: upper.clone(),
+        lower: lower.clone(),
     });
-    Ok(ours.map(|job| {
-        let over = job.get("status").and_then(serde_json::Value::as_str) == Some("concluded");
-        let error = job.get("error").and_then(serde_json::Value::as_str).map(str::to_owned);
-        (over, error)
-    }))
+    Some(files.collect())
+}
+
+/// The helper's jobs: their names, and whether each is over.
+fn merge_jobs(libvirt: &mut Libvirt, helper: &Helper, held: &Held) -> Result<Vec<(String, bool)>, Failure> {
+    let answer = helper.command(libvirt, "query-jobs", &serde_json::Value::Null)?;
+    let text = |one: &serde_json::Value, name: &str| one.get(name)?.as_str().map(str::to_owned);
+    let beginning = jobs(&held.id());
+    let ours = answer.as_array().into_iter().flatten().filter_map(|one| {
+        let id = text(one, "id").filter(|id| id.starts_with(&beginning))?;
+        Some((id, text(one, "status").as_deref() == Some("concluded")))
+    });
+    Ok(ours.collect())
 }
 
 fn merge_runs(libvirt: &mut Libvirt, helper: &Helper, held: &Held) -> Result<bool, Failure> {
-    Ok(merge_job(libvirt, helper, held)?.is_some_and(|(over, _)| !over))
+    Ok(merge_jobs(libvirt, helper, held)?.iter().any(|(_, over)| !over))
 }
 
-/// After this no merge is under way: one that ended well is noted, one that did not is forgotten. Until its end the
-/// chain reads as before, so either is right.
+/// After this no merge is under way: one that ended well is noted, one that did not is forgotten. How it ended is read
+/// from the files themselves: the layer above lies upon the lower file, or still upon the upper one. Of several disks
+/// some may have ended well: upper files then say the same as before, over the lower ones, and the next merge goes on.
 pub(crate) fn finish_merge(libvirt: &mut Libvirt, helper: &Helper, held: &mut Held) -> Result<(), Failure> {
     let Some(merge) = held.replica.merge.clone() else {
         return Ok(());
     };
-    let ended = merge_job(libvirt, helper, held)?;
-    if let Some((false, _)) = ended {
-        let why = "two old layers of the replica are becoming one; it goes on right after";
-        return Err(Failure::in_doubt("busy", why).retryable());
+    for (job, over) in merge_jobs(libvirt, helper, held)? {
+        if !over {
+            let why = "two old layers of the replica are becoming one; it goes on right after";
+            return Err(Failure::in_doubt("busy", why).retryable());
+        }
+        helper.command(libvirt, "job-dismiss", &json!({ "id": job }))?;
     }
-    if ended.is_some() {
-        helper.command(libvirt, "job-dismiss", &json!({ "id": job(&held.id()) }))?;
+    let files = files(held, merge.lower, merge.upper);
+    let mut all = files.is_some();
+    for Files { over, lower, .. } in files.into_iter().flatten() {
+        all &= helper.open(libvirt, &over, false)?.backing == Some(lower);
+        helper.close(libvirt, &over)?;
     }
-    let place = held.replica.layers.iter().position(|layer| layer.number == merge.upper);
-    let device = place.and_then(|place| held.replica.layers.get(place + 1)?.files.first().cloned());
-    if let Some(device) = device {
-        helper.close(libvirt, &device)?;
+    // A machine that was made meanwhile may lie upon the upper file: then that stays.
+    if all && machines(libvirt, &held.id())?.is_empty() {
+        held.replica.merged(merge.lower, merge.upper);
     }
-    // A machine that was made meanwhile may lie upon the upper file: then that stays, and says the same as before.
-    let is_free = machines(libvirt, &held.id())?.is_empty();
-    match ended {
-        Some((true, None)) if is_free && merge.run == helper.run => held.replica.merged(merge.lower, merge.upper),
-        _ => held.replica.merge = None,
-    }
+    held.replica.merge = None;
     held.save(libvirt)?;
     empty_trash(libvirt, held)
 }

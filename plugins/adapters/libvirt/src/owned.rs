@@ -4,13 +4,12 @@ use landfall_sdk::Failure;
 use landfall_sdk::adapter_types::{Owned, OwnedPage};
 
 use crate::facts::{Facts, Owner};
-use crate::libvirt::{CONFIG, Libvirt};
+use crate::libvirt::Libvirt;
 
 pub(crate) fn list(libvirt: &mut Libvirt, installation: &str) -> Result<OwnedPage, Failure> {
     let mut owned = Vec::new();
     for domain in libvirt.domains()? {
-        // It may go while others are asked.
-        let Ok(Some(text)) = libvirt.metadata(&domain, if domain.is_active() { 0 } else { CONFIG }) else {
+        let Some(text) = libvirt.metadata_if_there(&domain)? else {
             continue;
         };
         let Some((kind, by)) = Facts::from_metadata(&text).and_then(owner) else {

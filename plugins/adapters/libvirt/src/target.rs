@@ -420,8 +420,7 @@ pub(crate) fn processed(libvirt: &mut Libvirt, key: &str, replica: &str) -> Resu
 pub(crate) fn machines(libvirt: &mut Libvirt, replica: &str) -> Result<Vec<(Domain, crate::facts::Machine)>, Failure> {
     let mut found = Vec::new();
     for domain in libvirt.domains()? {
-        // It may go while others are asked.
-        let Ok(Some(text)) = libvirt.metadata(&domain, if domain.is_active() { 0 } else { CONFIG }) else {
+        let Some(text) = libvirt.metadata_if_there(&domain)? else {
             continue;
         };
         if let Some(Facts::Machine(machine)) = Facts::from_metadata(&text)

@@ -2,21 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::debian::{self, Needed};
 use crate::say;
 
-/// Program and the package that has it.
-const NEEDED: [(&str, &str); 7] = [
-    ("libvirtd", "libvirt-daemon-system"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("qemu-img", "qemu-utils"),
-    ("virsh", "libvirt-clients"),
-    ("busybox", "busybox-static"),
-    ("xz", "xz-utils"),
-    ("setpriv", "util-linux"),
+/// What is run, and the package that has it.
+const NEEDED: [Needed; 7] = [
+    ("/usr/sbin/libvirtd", "libvirt-daemon-system"),
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/bin/qemu-img", "qemu-utils"),
+    ("/usr/bin/virsh", "libvirt-clients"),
+    ("/bin/busybox", "busybox-static"),
+    ("/usr/bin/xz", "xz-utils"),
+    ("/usr/bin/setpriv", "util-linux"),
 ];
 
 /// Debian's kernel for virtual machines.
@@ -29,22 +30,9 @@ pub(super) struct Kernel {
     pub(super) modules: PathBuf,
 }
 
-fn missing() -> Vec<&'static str> {
-    let is_there = |program: &str| {
-        ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-            .iter()
-            .any(|at| Path::new(at).join(program).exists())
-    };
-    NEEDED
-        .iter()
-        .filter(|(program, _)| !is_there(program))
-        .map(|(_, package)| *package)
-        .collect()
-}
-
 /// What is missing, if anything is.
 pub(super) fn absent() -> Option<String> {
-    let mut wanted = missing();
+    let mut wanted = debian::missing(&NEEDED);
     if kernel_place().is_ok_and(|place| unpacked(&place).is_err()) {
         wanted.push(KERNEL);
     }
@@ -52,37 +40,9 @@ pub(super) fn absent() -> Option<String> {
 }
 
 /// Installs what is missing, and says so.
-pub(super) fn install() -> Result<()> {
-    let wanted = missing();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    say(&format!("Installing from Debian: {}", wanted.join(" ")));
-    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
-    arguments.extend(&wanted);
-    if !apt(&arguments)? {
-        // A machine that has tools of QEMU from backports needs QEMU from there too.
-        say("Trying the suite bookworm-backports");
-        let list = "/etc/apt/sources.list.d/landfall-backports.list";
-        fs::write(list, "deb http://deb.debian.org/debian bookworm-backports main\n")
-            .with_context(|| format!("cannot write {list}; are you root?"))?;
-        ensure!(apt(&["update"])?, "apt-get update failed");
-        arguments.extend(["--target-release", "bookworm-backports"]);
-        ensure!(apt(&arguments)?, "apt-get {} failed", arguments.join(" "));
-    }
-    let still = missing();
-    ensure!(still.is_empty(), "still missing: {}", still.join(" "));
-    Ok(())
-}
-
-fn apt(arguments: &[&str]) -> Result<bool> {
-    let mut command = Command::new("apt-get");
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    let status = command
-        .stdout(Stdio::null())
-        .status()
-        .context("apt-get does not run; is this Debian?")?;
-    Ok(status.success())
+pub(super) fn install() -> Result<Kernel> {
+    debian::install(&NEEDED)?;
+    kernel()
 }
 
 fn output(program: &str, arguments: &[&str], directory: &Path) -> Result<String> {
@@ -101,12 +61,13 @@ fn output(program: &str, arguments: &[&str], directory: &Path) -> Result<String>
 }
 
 /// Unpacked, not installed, and kept for the next time.
-pub(super) fn kernel() -> Result<Kernel> {
+fn kernel() -> Result<Kernel> {
     let place = kernel_place()?;
     let target = place.parent().context("it lies in `target`")?;
     if let Ok(kernel) = unpacked(&place) {
         return Ok(kernel);
     }
+    fs::create_dir_all(target).context("cannot make the directory for the kernel")?;
     let depends = output("apt-cache", &["depends", KERNEL], Path::new("/"))?;
     let package = depends
         .lines()

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::cleaner;
 use super::guest::Image;
+use crate::debian::is_root;
 
 /// The daemon asks QEMU what it can before it answers.
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -200,11 +201,6 @@ impl Site {
         }
         Ok(())
     }
-}
-
-fn is_root() -> Result<bool> {
-    let id = Command::new("id").arg("-u").output().context("cannot run id")?;
-    Ok(id.stdout.trim_ascii() == b"0")
 }
 
 /// The site's user has its directories.
