@@ -103,9 +103,9 @@ pub(crate) fn ids(verdict: &Verdict) -> Vec<&'static str> {
 }
 
 /// All boot drivers but these.
-pub(crate) fn drivers(missing: &[&str]) -> Option<Vec<String>> {
+pub(crate) fn drivers(missing: &[&str]) -> Vec<String> {
     let installed = BOOT_DRIVERS.iter().filter(|driver| !missing.contains(driver));
-    Some(installed.map(|driver| (*driver).to_owned()).collect())
+    installed.map(|driver| (*driver).to_owned()).collect()
 }
 
 fn recovered() -> Machine {

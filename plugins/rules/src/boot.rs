@@ -80,7 +80,7 @@ mod tests {
         Machine {
             os: Some("windows".into()),
             agent_version: Some("9.62".into()),
-            boot_drivers: drivers(&[]),
+            boot_drivers: Some(drivers(&[])),
             ..Machine::default()
         }
     }
@@ -121,7 +121,7 @@ mod tests {
         ];
         for driver in crate::machine::BOOT_DRIVERS {
             let lacks = Machine {
-                boot_drivers: drivers(&[driver]),
+                boot_drivers: Some(drivers(&[driver])),
                 ..windows()
             };
             table.push(("vmware", None, lacks.clone(), 1));
@@ -143,7 +143,7 @@ mod tests {
             os: Some("linux".into()),
             agent_version: Some("9.1".into()),
             dhcp: false,
-            boot_drivers: drivers(&["atapi", "vmbus"]),
+            boot_drivers: Some(drivers(&["atapi", "vmbus"])),
             ..Machine::default()
         };
         let mut bench = Bench::to_cloud(machine);

@@ -26,15 +26,12 @@ fn pairing(case: &Case<'_>, verdict: &mut Verdict) {
             format!("`{name}` came from VMware, and cannot come back to a Hyper-V host"),
             "Bring it back to its VMware site: `--to SITE`.",
         ),
-        ("physical", Some(Platform::Vmware)) => {
-            if case.location == Some(Location::Original) {
-                verdict.refuse(
-                    "physical-only-alternate",
-                    format!("`{name}` was a physical server; the machine at home cannot take its data back"),
-                    "Bring it back to an alternate location, as a VMware machine.",
-                );
-            }
-        }
+        ("physical", Some(Platform::Vmware)) if case.location == Some(Location::Original) => verdict.refuse(
+            "physical-only-alternate",
+            format!("`{name}` was a physical server; the machine at home cannot take its data back"),
+            "Bring it back to an alternate location, as a VMware machine.",
+        ),
+        ("physical", Some(Platform::Vmware)) => {}
         ("physical", Some(_)) => verdict.refuse(
             "physical-only-to-vmware",
             format!("`{name}` was a physical server, and comes back only as a VMware machine"),

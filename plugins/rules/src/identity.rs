@@ -5,23 +5,23 @@ use crate::site::ConfigurationServer;
 use crate::{Case, Verdict};
 
 pub(crate) fn rules(case: &Case<'_>, verdict: &mut Verdict) {
-    let came = case
+    let left = case
         .machine
         .and_then(|machine| machine.came_from.clone())
         .unwrap_or_default();
     let chosen = case.option("configuration-server");
-    let server = configuration_server(case, chosen, &came, verdict);
+    let server = configuration_server(case, chosen, &left, verdict);
     if let Some(server) = server {
-        configuration_server_works(case, server, &came, verdict);
+        configuration_server_works(case, server, &left, verdict);
     }
-    vcenter(case, &came, verdict);
+    vcenter(case, &left, verdict);
 }
 
 /// B07: back only to the configuration server that the machine came from. B18: there must be one.
 fn configuration_server<'a>(
     case: &Case<'a>,
     chosen: Option<&str>,
-    came: &CameFrom,
+    left: &CameFrom,
     verdict: &mut Verdict,
 ) -> Option<&'a ConfigurationServer> {
     let servers = &case.site.configuration_servers;
@@ -34,7 +34,7 @@ fn configuration_server<'a>(
         );
         return None;
     }
-    let original = came.configuration_server.as_deref();
+    let original = left.configuration_server.as_deref();
     let wanted = chosen.or(original);
     let found = match wanted {
         Some(wanted) => servers.iter().find(|server| server.id == wanted),
@@ -72,7 +72,7 @@ fn new_server(case: &Case<'_>, now: &str, then: &str, verdict: &mut Verdict) {
 }
 
 /// B18: at failback the configuration server answers, has its old address, and knows the machine.
-fn configuration_server_works(case: &Case<'_>, server: &ConfigurationServer, came: &CameFrom, verdict: &mut Verdict) {
+fn configuration_server_works(case: &Case<'_>, server: &ConfigurationServer, left: &CameFrom, verdict: &mut Verdict) {
     let severity = case.severity_of_failback();
     let id = &server.id;
     if !server.reachable {
@@ -83,7 +83,7 @@ fn configuration_server_works(case: &Case<'_>, server: &ConfigurationServer, cam
             "Start it, and mend its connection.",
         );
     }
-    if let (Some(now), Some(then)) = (&server.address, &came.configuration_server_address)
+    if let (Some(now), Some(then)) = (&server.address, &left.configuration_server_address)
         && now != then
     {
         verdict.add(
@@ -94,7 +94,7 @@ fn configuration_server_works(case: &Case<'_>, server: &ConfigurationServer, cam
         );
     }
     let knows = |machines: &Vec<String>| {
-        let names = [case.item, &came.machine, case.machine_name()];
+        let names = [case.item, &left.machine, case.machine_name()];
         machines.iter().any(|machine| names.contains(&&**machine))
     };
     if server.machines.as_ref().is_some_and(|machines| !knows(machines)) {
@@ -112,10 +112,10 @@ fn configuration_server_works(case: &Case<'_>, server: &ConfigurationServer, cam
 
 /// B07: back only to the vCenter that the machine came from. B31: it is connected, or disks could not be detached and
 /// attached.
-fn vcenter(case: &Case<'_>, came: &CameFrom, verdict: &mut Verdict) {
+fn vcenter(case: &Case<'_>, left: &CameFrom, verdict: &mut Verdict) {
     let vcenters = &case.site.vcenters;
     let chosen = case.option("vcenter");
-    let original = came.vcenter.as_deref();
+    let original = left.vcenter.as_deref();
     let wanted = chosen.or(original);
     let found = match wanted {
         Some(wanted) => vcenters.iter().find(|vcenter| vcenter.id == wanted),

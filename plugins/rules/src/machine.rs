@@ -122,6 +122,18 @@ pub struct CameFrom {
 }
 
 impl Machine {
+    /// A machine as a record of the contract tells of it, without its disks.
+    pub fn listed(id: &str, name: &str, os: Option<&str>, ext: &[(String, String)]) -> Self {
+        let mut machine = Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            os: os.map(str::to_owned),
+            ..Self::default()
+        };
+        machine.take(ext);
+        machine
+    }
+
     /// The drivers of [`BOOT_DRIVERS`] that it lacks, as far as is known.
     pub fn missing_drivers(&self) -> Vec<&'static str> {
         let Some(installed) = &self.boot_drivers else {

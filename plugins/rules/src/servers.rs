@@ -65,7 +65,7 @@ fn master_target<'a>(case: &Case<'a>, verdict: &mut Verdict) -> Option<&'a Maste
     let serving = serving(case);
     if serving.is_none() {
         let family = case.machine.and_then(|machine| machine.os.as_deref()).unwrap_or("this");
-        let cause = match chosen {
+        let why = match chosen {
             Some(chosen) => format!(
                 "master target `{chosen}` is not for {family}, which `{}` runs",
                 case.machine_name()
@@ -74,7 +74,7 @@ fn master_target<'a>(case: &Case<'a>, verdict: &mut Verdict) -> Option<&'a Maste
         };
         verdict.refuse(
             "master-target-os",
-            cause,
+            why,
             format!("The site has {}; install or choose one for {family}.", known()),
         );
     }

@@ -81,7 +81,7 @@ impl Context<'_> {
         changes.push(Change::Reattached {
             machine: of(),
             parent: self.parent(replica),
-            nics: self.rewired(machine, create),
+            nics: Self::rewired(machine, create),
             rate: source.map_or(machine.rate, |source| source.rate),
         });
         changes.push(Change::MachineFacts {
@@ -205,7 +205,7 @@ impl Context<'_> {
     }
 
     /// The cards of a machine at home, on the networks that are asked for.
-    fn rewired(&self, machine: &Machine, create: &CreateMachine) -> Vec<Nic> {
+    fn rewired(machine: &Machine, create: &CreateMachine) -> Vec<Nic> {
         let rewired = |nic: &Nic| {
             let Some(mapping) = create.networks.iter().find(|mapping| mapping.nic == nic.id) else {
                 return nic.clone();

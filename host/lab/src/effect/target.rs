@@ -183,7 +183,7 @@ impl Context<'_> {
 
     pub(super) fn change_point(&self, change: &ChangePoint) -> Result<Effect, Failure> {
         let (machine, replica) = (self.machine(&change.machine)?, self.replica(&change.replica)?);
-        self.check_unused(machine)?;
+        Self::check_off(machine)?;
         let point = self.usable_point(replica, &change.point)?;
         let (disk, link) = self.disk_from(replica, &point, &machine.id);
         let (before, after) = (machine.disk.base_records(), disk.base_records());
@@ -206,7 +206,12 @@ impl Context<'_> {
         let Some(machine) = self.site.machines.get(id) else {
             return Ok(Effect::none("none"));
         };
-        self.check_unused(machine)?;
+        Self::check_off(machine)?;
+        // Nobody's own machine goes while a replica reads it; one that a failover made goes when it came home.
+        if machine.readers > 0 && machine.stamp.is_none() {
+            let message = format!("machine `{id}` is being replicated from site `{}`", self.name);
+            return Err(Failure::refused("replicating", message));
+        }
         Ok(Effect::of(
             Change::MachineGone { machine: id.to_owned() },
             machine.describe(),
@@ -214,17 +219,12 @@ impl Context<'_> {
         ))
     }
 
-    /// A disk that something writes or reads is not taken away.
-    pub(super) fn check_unused(&self, machine: &Machine) -> Result<(), Failure> {
+    fn check_off(machine: &Machine) -> Result<(), Failure> {
         if machine.on {
             return Err(Failure::refused(
                 "running",
                 format!("machine `{}` runs; stop it first", machine.id),
             ));
-        }
-        if machine.readers > 0 {
-            let message = format!("machine `{}` is being replicated from site `{}`", machine.id, self.name);
-            return Err(Failure::refused("replicating", message));
         }
         Ok(())
     }

@@ -179,15 +179,10 @@ pub(crate) fn known_facts(machine: &Machine) -> landfall_rules::machine::Machine
         datastore: pair(&disk.ext, "datastore").map(str::to_owned),
         attached: pair(&disk.ext, "attached") != Some("no"),
     });
-    let mut facts = landfall_rules::machine::Machine {
-        id: machine.id.clone(),
-        name: machine.name.clone(),
-        os: machine.os.clone(),
+    landfall_rules::machine::Machine {
         disks: disks.collect(),
-        ..landfall_rules::machine::Machine::default()
-    };
-    facts.take(&machine.ext);
-    facts
+        ..landfall_rules::machine::Machine::listed(&machine.id, &machine.name, machine.os.as_deref(), &machine.ext)
+    }
 }
 
 #[derive(Deserialize)]

@@ -75,9 +75,8 @@ fn makes_machine(operation: &str) -> bool {
 pub(crate) fn judge(item: &ItemFacts, operation: &str, facts: &Facts) -> PreflightAnswer {
     let role = match pair(&item.ext, "role") {
         Some("source") => Role::Source,
-        Some(_) => Role::Target,
         None if facts.machine.is_some() => Role::Source,
-        None => Role::Target,
+        _ => Role::Target,
     };
     let verdict = by_rules(item, operation, role, facts);
     let mut extra_steps = Vec::new();
