@@ -5,7 +5,7 @@
 //! source machine is off and its site is there, nothing is on its way, and the replica holds everything.
 
 use crate::operation::Consistency;
-use crate::state::{Content, Machine, Place, Point, Replica, Settings, Site, State};
+use crate::state::{Content, Machine, Place, Point, Replica, Settings, Site, State, Written};
 
 /// An autonomous replica with what its points follow from.
 pub(crate) struct Feed<'a> {
@@ -57,6 +57,10 @@ impl<'a> Feed<'a> {
             group_mark: None,
             processed,
             mark: None,
+            by: self.replica.source.clone().map(|place| Written {
+                place,
+                incarnation: self.machine.disk.incarnation(),
+            }),
             content: Content::Source {
                 at,
                 bytes: self.machine.disk.bytes(at),

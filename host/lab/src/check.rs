@@ -146,6 +146,12 @@ fn lost_by(state: &State, site: &str, machine: &Machine, parent: &Parent) -> Opt
         .get(&parent.place.site)?
         .machines
         .get(&parent.place.machine)?;
+    if parent
+        .incarnation
+        .is_some_and(|incarnation| incarnation != source.disk.incarnation())
+    {
+        return None;
+    }
     let (source_last, recovered_last) = (source.disk.records(parent.until), machine.disk.base_records());
     Some(Lost {
         machine: Place {

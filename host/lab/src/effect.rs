@@ -1,7 +1,9 @@
 //! What an operation does to a site: a pure decision from state and request to changes, outputs and words for the
 //! ledger, or a refusal. Whether and when it happens (faults, latencies, keys) is decided elsewhere.
 
+mod create;
 mod exec;
+mod replica;
 mod source;
 mod target;
 

@@ -4,9 +4,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
+use crate::facts::{MachineFacts, SiteFacts};
 use crate::fault::{Fault, Latency};
 use crate::operation::{Call, Operation};
-use crate::state::{Machine, MachineSpec, Mark, Network, Point, Replica, Settings, Status, Task};
+use crate::state::{
+    Beginning, Machine, MachineSpec, Mark, Network, Nic, Parent, Point, Replica, Settings, Status, Task,
+};
 
 /// What came of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +109,9 @@ pub(crate) enum Change {
     SiteSettings {
         settings: Settings,
     },
+    SiteFacts {
+        facts: Box<SiteFacts>,
+    },
     SiteLost {
         machines_off: bool,
     },
@@ -155,6 +161,22 @@ pub(crate) enum Change {
     DiskReplaced {
         machine: String,
         disk: Disk,
+    },
+    MachineFacts {
+        machine: String,
+        facts: Box<MachineFacts>,
+    },
+    /// What its disk begins with, and the mark that says so.
+    Began {
+        machine: String,
+        beginning: Beginning,
+    },
+    /// A machine at home got its disks back from the replica that they were bound to.
+    Reattached {
+        machine: String,
+        parent: Option<Parent>,
+        nics: Vec<Nic>,
+        rate: u64,
     },
     Marks {
         marks: Vec<(String, Mark)>,

@@ -4,8 +4,11 @@
 use crate::activity::Activity;
 use crate::disk::Disk;
 use crate::entry::{Change, Entry};
+use crate::facts::{MachineFacts, SiteFacts};
 use crate::fault::hash;
-use crate::state::{Lost, Machine, MachineSpec, Place, Point, Replica, Replication, Site, State, Status, Task};
+use crate::state::{
+    Beginning, Lost, Machine, MachineSpec, Mark, Place, Point, Replica, Replication, Site, State, Status, Task,
+};
 
 impl State {
     /// Takes in one line.
@@ -70,6 +73,7 @@ impl State {
         };
         match change {
             Change::SiteSettings { settings } => site.settings = settings.clone(),
+            Change::SiteFacts { facts } => site.facts = SiteFacts::clone(facts),
             Change::SiteLost { machines_off } => scope.lose(site, *machines_off),
             Change::SiteBack => scope.back(site),
             Change::NetworkSet { network } => {
@@ -186,6 +190,9 @@ impl State {
     fn replica_made(&mut self, site: &str, replica: &Replica) {
         if let Some(site) = self.sites.get_mut(site) {
             site.items.insert(replica.stamp.item.clone(), replica.id.clone());
+            if let Some(original) = replica.original.as_ref().and_then(|id| site.machines.get_mut(id)) {
+                original.bound = Some(replica.id.clone());
+            }
             site.replicas.insert(replica.id.clone(), replica.clone());
         }
         if let Some(machine) = self.read_machine(replica) {
@@ -200,6 +207,10 @@ impl State {
         };
         if site.items.get(&replica.stamp.item) == Some(&replica.id) {
             site.items.remove(&replica.stamp.item);
+        }
+        let original = replica.original.as_ref().and_then(|id| site.machines.get_mut(id));
+        if let Some(original) = original.filter(|original| original.bound.as_deref() == Some(&*replica.id)) {
+            original.bound = None;
         }
         if let Some(machine) = self.read_machine(&replica) {
             machine.readers = machine.readers.saturating_sub(1);
@@ -246,11 +257,12 @@ impl Scope<'_> {
         let mut machine = Machine {
             id: spec.id.clone(),
             name: spec.name.clone().unwrap_or_else(|| spec.id.clone()),
-            origin: spec.origin.clone(),
+            origin: spec.origin.clone().unwrap_or_else(|| "kvm".to_owned()),
             os: spec.os.clone(),
             cpus: spec.cpus,
             memory_bytes: spec.memory_bytes,
-            disk_bytes: spec.disk_bytes,
+            disk_bytes: spec.disks.first().map_or(spec.disk_bytes, |disk| disk.bytes),
+            disks: spec.disks.clone(),
             nics: spec.nics.clone(),
             on: false,
             autostart: spec.autostart,
@@ -268,7 +280,10 @@ impl Scope<'_> {
             stamp: None,
             isolated: false,
             readers: 0,
+            bound: None,
+            beginning: None,
             ext: spec.ext.clone(),
+            facts: spec.facts.clone(),
         };
         self.power(&mut machine, spec.on);
         site.machines.insert(spec.id.clone(), machine);
@@ -325,6 +340,13 @@ impl Scope<'_> {
             Change::DiskReplaced { disk, .. } => {
                 machine.disk = disk.clone();
                 machine.marks.clear();
+                machine.beginning = None;
+            }
+            Change::Began { beginning, .. } => begin(machine, beginning, self.now),
+            Change::MachineFacts { facts, .. } => machine.facts = MachineFacts::clone(facts),
+            Change::Reattached { parent, nics, rate, .. } => {
+                (machine.bound, machine.parent, machine.rate) = (None, parent.clone(), *rate);
+                machine.nics.clone_from(nics);
             }
             Change::Released { marks, .. } => machine.marks.retain(|id, _| !marks.contains(id)),
             _ => {}
@@ -355,9 +377,26 @@ fn machine_of(change: &Change) -> Option<&str> {
         | Change::Boot { machine, .. }
         | Change::Prepared { machine, .. }
         | Change::DiskReplaced { machine, .. }
+        | Change::Began { machine, .. }
+        | Change::MachineFacts { machine, .. }
+        | Change::Reattached { machine, .. }
         | Change::Released { machine, .. } => Some(machine),
         _ => None,
     }
+}
+
+/// A mark of what the disk holds before anything is written to it.
+pub(crate) fn begin(machine: &mut Machine, beginning: &Beginning, now: u64) {
+    let mark = Mark {
+        id: beginning.mark.clone(),
+        group: String::new(),
+        bytes: beginning.bytes,
+        at: now,
+        quiesced: false,
+        excluded: Vec::new(),
+    };
+    machine.marks.insert(mark.id.clone(), mark);
+    machine.beginning = Some(beginning.clone());
 }
 
 fn received(replica: &mut Replica, point: &Point) {

@@ -291,3 +291,71 @@ async fn mistakes_are_named() {
     assert!(status == 400 && text.contains("machin"), "{text}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_site_becomes_one_of_a_kind_and_its_facts_are_changed_and_listed() {
+    let server = Server::start().await;
+    let json = |answer: Option<(u16, String)>| -> Value {
+        let (status, body) = answer.unwrap();
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    json(
+        server
+            .ask("POST", "/control/sites", "", r#"{"id": "home", "profile": "vmware"}"#)
+            .await,
+    );
+    let facts = json(server.ask("GET", "/sites/home/facts", "", "").await);
+    assert_eq!(
+        facts["master_targets"][0],
+        json!({"id": "mt-linux", "os": "linux", "host": "esx-1", "snapshots": 0})
+    );
+    let body = r#"{"datastores": [{"id": "san", "kind": "rdm"}], "process_servers": []}"#;
+    let facts = json(server.ask("PATCH", "/control/sites/home/facts", "", body).await);
+    assert_eq!(
+        (&facts["datastores"][0]["kind"], &facts["process_servers"]),
+        (&json!("rdm"), &json!([]))
+    );
+    assert_eq!(facts["vcenters"][0]["id"], "vc-1", "what is not named stays");
+    let (status, wrong) = server
+        .ask("PATCH", "/control/sites/home/facts", "", r#"{"vcenter": 1}"#)
+        .await
+        .unwrap();
+    assert_eq!(status, 400, "{wrong}");
+    let machine = r#"{"site": "home", "id": "db", "on": false, "facts": {"agent_version": "9.7"}}"#;
+    json(server.ask("POST", "/control/machines", "", machine).await);
+    let listed = json(server.ask("GET", "/sites/home/machines/db", "", "").await);
+    assert_eq!(
+        (&listed["origin"], &listed["facts"]["datastore"]),
+        (&json!("vmware"), &json!("san"))
+    );
+    assert_eq!(
+        (&listed["facts"]["platform"], &listed["facts"]["agent_version"]),
+        (&json!("vmware"), &json!("9.7"))
+    );
+    json(server.ask("POST", "/control/machines/home/db/lose", "", "").await);
+    assert_eq!(
+        json(server.ask("GET", "/control/machines/home/db/facts", "", "").await)["available"],
+        false
+    );
+    json(
+        server
+            .ask("POST", "/control/machines/home/db/restore", "", r#"{"records": 0}"#)
+            .await,
+    );
+    let facts = json(server.ask("GET", "/control/machines/home/db/facts", "", "").await);
+    assert_eq!(
+        (&facts["available"], &facts["agent_version"]),
+        (&json!(true), &json!("9.7"))
+    );
+    let azure = json(
+        server
+            .ask("PATCH", "/control/sites/home/facts", "", r#"{"profile": "azure"}"#)
+            .await,
+    );
+    assert_eq!(
+        (&azure["vcenters"], &azure["resource_group"]),
+        (&json!([]), &json!("recovery"))
+    );
+    server.stop().await;
+}

@@ -13,7 +13,7 @@ use crate::entry::{Change, Entry, Outcome};
 use crate::fault::Fault;
 use crate::ledger::Ledger;
 use crate::operation::Failure;
-use crate::state::{Network, Site, State, Status};
+use crate::state::{Network, Replica, Site, State, Status};
 
 /// See the module.
 #[derive(Debug)]
@@ -179,7 +179,9 @@ impl Lab {
         let owned = str::to_owned;
         let work = match change {
             Change::ReplicaMade { replica } if replica.replication == crate::state::Replication::Driven => {
-                return self.blobs.add(site, replica);
+                return self.blobs.add(site, replica, |offset, bytes| {
+                    self.original_bytes(site, replica, offset, bytes)
+                });
             }
             Change::ReplicaGone { replica } => Afterwards::RemoveReplica {
                 site: owned(site),
@@ -205,6 +207,14 @@ impl Lab {
         };
         self.afterwards.push(work);
         Ok(())
+    }
+
+    /// A piece of the disk at home that a replica begins with.
+    fn original_bytes(&self, site: &str, replica: &Replica, offset: u64, bytes: u64) -> std::io::Result<Vec<u8>> {
+        let machines = self.state.sites.get(site).map(|site| &site.machines);
+        let original = replica.original.as_ref().and_then(|id| machines?.get(id));
+        let disk = &original.ok_or(std::io::ErrorKind::NotFound)?.disk;
+        disk.read(&self.state.clock, self.blobs.root(), offset, bytes)
     }
 
     fn work_on_files(&self, work: &Afterwards) -> std::io::Result<()> {

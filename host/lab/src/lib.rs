@@ -13,6 +13,7 @@ mod clock;
 mod disk;
 mod effect;
 mod entry;
+mod facts;
 mod fault;
 mod fold;
 mod lab;

@@ -152,6 +152,9 @@ pub(crate) struct Snapshot {
     #[serde(default)]
     pub(crate) quiesce: bool,
     pub(crate) group_mark: String,
+    /// By item: disks that are left out, separated by commas.
+    #[serde(default, skip_serializing_if = "Pairs::is_empty")]
+    pub(crate) exclude: Pairs,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +192,9 @@ pub(crate) struct PrepareReplica {
     pub(crate) item: String,
     pub(crate) machine: SourceMachine,
     pub(crate) source_site: String,
+    /// `direction`, `location`, `original-machine`, and what the operator chose as `option/NAME`.
+    #[serde(default, skip_serializing_if = "Pairs::is_empty")]
+    pub(crate) ext: Pairs,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

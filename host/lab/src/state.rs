@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::activity::Activity;
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::facts::{MachineDisk, MachineFacts, SiteFacts};
 use crate::fault::{Fault, Latency};
 use crate::operation::{Call, Consistency, Failure, Operation, Pairs, SourceMachine};
 
@@ -99,6 +100,7 @@ pub(crate) struct Lost {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Site {
     pub(crate) settings: Settings,
+    pub(crate) facts: SiteFacts,
     pub(crate) networks: BTreeMap<String, Network>,
     pub(crate) machines: BTreeMap<String, Machine>,
     pub(crate) replicas: BTreeMap<String, Replica>,
@@ -141,8 +143,9 @@ pub(crate) struct MachineSpec {
     /// Absent: the id.
     #[serde(default)]
     pub(crate) name: Option<String>,
-    #[serde(default = "defaults::origin")]
-    pub(crate) origin: String,
+    /// Absent: the kind of its site, else `kvm`.
+    #[serde(default)]
+    pub(crate) origin: Option<String>,
     #[serde(default = "defaults::os")]
     pub(crate) os: Option<String>,
     #[serde(default = "defaults::cpus")]
@@ -151,6 +154,9 @@ pub(crate) struct MachineSpec {
     pub(crate) memory_bytes: u64,
     #[serde(default = "defaults::disk_bytes")]
     pub(crate) disk_bytes: u64,
+    /// Absent: one of `disk_bytes`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) disks: Vec<MachineDisk>,
     #[serde(default = "defaults::nics")]
     pub(crate) nics: Vec<Nic>,
     #[serde(default = "defaults::yes")]
@@ -163,15 +169,14 @@ pub(crate) struct MachineSpec {
     pub(crate) boot_ms: u64,
     #[serde(default)]
     pub(crate) ext: Pairs,
+    #[serde(default)]
+    pub(crate) facts: MachineFacts,
 }
 
 /// A small Linux server that writes ten records a second: enough to see a loss of 100 ms.
 mod defaults {
     use super::Nic;
 
-    pub(super) fn origin() -> String {
-        "kvm".to_owned()
-    }
     #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
     pub(super) fn os() -> Option<String> {
         Some("linux".to_owned())
@@ -222,6 +227,26 @@ pub(crate) struct Parent {
     pub(crate) place: Place,
     /// When the parent counts as gone: when its site was lost, else when the recovered machine was made.
     pub(crate) until: u64,
+    /// Of its disk: a disk that was replaced meanwhile says nothing about what was lost.
+    #[serde(default)]
+    pub(crate) incarnation: Option<u64>,
+}
+
+/// Whose data a disk began with. While that disk is still written by the same incarnation, it begins with the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    #[serde(flatten)]
+    pub(crate) place: Place,
+    pub(crate) incarnation: u64,
+}
+
+/// What a machine was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Beginning {
+    /// The mark on its own disk that holds nothing else.
+    pub(crate) mark: String,
+    pub(crate) bytes: u64,
+    pub(crate) by: Written,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,6 +262,9 @@ pub(crate) struct Machine {
     pub(crate) cpus: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) disk_bytes: u64,
+    /// Empty: one of `disk_bytes`.
+    #[serde(default)]
+    pub(crate) disks: Vec<MachineDisk>,
     pub(crate) nics: Vec<Nic>,
     pub(crate) on: bool,
     pub(crate) autostart: bool,
@@ -263,10 +291,35 @@ pub(crate) struct Machine {
     pub(crate) isolated: bool,
     /// Autonomous replicas that read its disk.
     pub(crate) readers: u32,
+    /// The replica that its disks belong to until a machine is made of that.
+    #[serde(default)]
+    pub(crate) bound: Option<String>,
+    #[serde(default)]
+    pub(crate) beginning: Option<Beginning>,
     pub(crate) ext: Pairs,
+    #[serde(default)]
+    pub(crate) facts: MachineFacts,
 }
 
 impl Machine {
+    /// Its disks, of which there is always one.
+    pub(crate) fn all_disks(&self) -> Vec<MachineDisk> {
+        if !self.disks.is_empty() {
+            return self.disks.clone();
+        }
+        vec![MachineDisk {
+            id: "disk-0".to_owned(),
+            bytes: self.disk_bytes,
+            datastore: None,
+            attached: true,
+        }]
+    }
+
+    /// Whether its agent has reported by now, at a site where that takes a while. A defined machine's always has.
+    pub(crate) fn has_agent(&self, delay_ms: u64, now: u64) -> bool {
+        delay_ms == 0 || self.stamp.is_none() || self.started.is_some_and(|started| now >= started + delay_ms)
+    }
+
     /// Its state in words, for the ledger.
     pub(crate) fn describe(&self) -> String {
         let word = |yes: bool| if yes { "on" } else { "off" };
@@ -283,6 +336,9 @@ pub(crate) struct Mark {
     pub(crate) bytes: u64,
     pub(crate) at: u64,
     pub(crate) quiesced: bool,
+    /// Disks that are not part of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) excluded: Vec<String>,
 }
 
 /// A machine's data at the target.
@@ -307,6 +363,26 @@ pub(crate) struct Replica {
     /// Autonomous: points that were deleted by name, and the moment up to which all were.
     pub(crate) deleted: BTreeSet<String>,
     pub(crate) deleted_until: u64,
+    /// The machine whose disks it is: it came home, and its data is written back to where it was.
+    #[serde(default)]
+    pub(crate) original: Option<String>,
+    /// What of that machine's disks it began with.
+    #[serde(default)]
+    pub(crate) seed: Option<Seed>,
+    /// The source machine's facts when it was prepared.
+    #[serde(default)]
+    pub(crate) facts: MachineFacts,
+    /// What the request said beside.
+    #[serde(default)]
+    pub(crate) ext: Pairs,
+}
+
+/// Bytes that need not be sent, since the disks at home still hold them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seed {
+    /// The source's mark that holds just these.
+    pub(crate) mark: String,
+    pub(crate) bytes: u64,
 }
 
 /// Where a point's bytes are.
@@ -336,6 +412,9 @@ pub(crate) struct Point {
     pub(crate) processed: bool,
     /// The mark that was received.
     pub(crate) mark: Option<String>,
+    /// Whose bytes they are; none: not one of this lab's machines.
+    #[serde(default)]
+    pub(crate) by: Option<Written>,
     pub(crate) content: Content,
 }
 

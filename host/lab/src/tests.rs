@@ -1,6 +1,7 @@
 //! The lab as a whole, with time as an argument: keys, barriers, restarts, replication of both kinds, and that a
 //! replayed ledger gives the same state.
 
+mod home;
 mod replay;
 
 use std::path::Path;

@@ -17,6 +17,7 @@ use tokio_util::io::ReaderStream;
 use super::{ApiError, App, Body, Params, blocking};
 use crate::clock::wall_ms;
 use crate::entry::{Change, Entry};
+use crate::facts::{Profile, SiteFacts};
 use crate::fault::{Fault, Latency};
 use crate::lab::{Lab, new_site};
 use crate::operation::Failure;
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/control/settings", patch(settings))
         .route("/control/sites", post(make_site))
         .route("/control/sites/{site}", get(site).patch(change_site))
+        .route("/control/sites/{site}/facts", get(facts).patch(change_facts))
         .route("/control/sites/{site}/lost", post(lost))
         .route("/control/sites/{site}/back", post(back))
         .route("/control/networks", post(network))
@@ -89,6 +91,7 @@ fn site_json(lab: &Lab, name: &str) -> Result<Value, Failure> {
     let wall = |lab_ms| lab.state.clock.wall(lab_ms);
     Ok(json!({
         "settings": site.settings,
+        "facts": site.facts,
         "networks": site.networks.values().collect::<Vec<_>>(),
         "machines": site.machines.len(),
         "running": site.machines.values().filter(|machine| machine.on).count(),
@@ -136,6 +139,7 @@ async fn settings(State(app): Shared, Body(ask): Body<SettingsPatch>) -> Answer 
 #[serde(deny_unknown_fields)]
 struct NewSite {
     id: String,
+    profile: Option<Profile>,
 }
 
 async fn make_site(State(app): Shared, Body(ask): Body<NewSite>) -> Answer {
@@ -148,7 +152,13 @@ async fn make_site(State(app): Shared, Body(ask): Body<NewSite>) -> Answer {
     if lab.site(&ask.id).is_ok() {
         return Err(Failure::refused("exists", format!("there is a site `{}` already", ask.id)).into());
     }
-    let seq = control(&mut lab, "make-site", Some(&ask.id), new_site())?;
+    let mut changes = new_site();
+    if ask.profile.is_some() {
+        changes.push(Change::SiteFacts {
+            facts: Box::new(SiteFacts::of(ask.profile)),
+        });
+    }
+    let seq = control(&mut lab, "make-site", Some(&ask.id), changes)?;
     Ok(Json(json!({"seq": seq})))
 }
 
@@ -166,7 +176,29 @@ async fn change_site(State(app): Shared, Path(name): Path<String>, Body(ask): Bo
     Ok(Json(answer))
 }
 
-fn merged<T: Serialize + serde::de::DeserializeOwned>(old: &T, ask: Value) -> Result<T, ApiError> {
+async fn facts(State(app): Shared, Path(name): Path<String>) -> Answer {
+    let answer = json!(app.lab().site(&name)?.facts);
+    Ok(Json(answer))
+}
+
+/// What the request names is changed, the rest stays; a site that becomes one of another kind is a sound one first.
+async fn change_facts(State(app): Shared, Path(name): Path<String>, Body(ask): Body<Value>) -> Answer {
+    let mut lab = app.lab();
+    let mut facts = lab.site(&name)?.facts.clone();
+    if let Some(profile) = ask.get("profile") {
+        let profile = serde_json::from_value(profile.clone()).map_err(|error| ApiError::invalid(error.to_string()))?;
+        if profile != facts.profile {
+            facts = SiteFacts::of(profile);
+        }
+    }
+    let facts: SiteFacts = merged(&facts, ask)?;
+    let answer = json!(facts);
+    let facts = Box::new(facts);
+    control(&mut lab, "site-facts", Some(&name), vec![Change::SiteFacts { facts }])?;
+    Ok(Json(answer))
+}
+
+pub(super) fn merged<T: Serialize + serde::de::DeserializeOwned>(old: &T, ask: Value) -> Result<T, ApiError> {
     let mut value = serde_json::to_value(old).map_err(|error| ApiError::invalid(error.to_string()))?;
     if let (Some(fields), Value::Object(asked)) = (value.as_object_mut(), ask) {
         fields.extend(asked);

@@ -11,15 +11,19 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::control::{control, seconds};
+use super::control::{control, merged, seconds};
 use super::data::check_range;
 use super::sites::{find, listed};
 use super::{ApiError, App, Body, Params, blocking};
 use crate::clock::wall_ms;
+use crate::disk::{Base, Disk};
 use crate::entry::Change;
+use crate::facts::{MachineFacts, Profile};
+use crate::fault::hash;
 use crate::fold::rate;
 use crate::lab::Lab;
 use crate::operation::Failure;
+use crate::record::RECORD_BYTES;
 use crate::state::{Machine, MachineSpec};
 
 type Shared = State<Arc<App>>;
@@ -34,6 +38,12 @@ pub(super) fn routes() -> Router<Arc<App>> {
         )
         .route("/control/machines/{site}/{machine}/disk", get(disk))
         .route("/control/machines/{site}/{machine}/written", get(written))
+        .route(
+            "/control/machines/{site}/{machine}/facts",
+            get(facts).patch(change_facts),
+        )
+        .route("/control/machines/{site}/{machine}/lose", post(lose))
+        .route("/control/machines/{site}/{machine}/restore", post(restore))
         .route("/control/rates", post(rates))
 }
 
@@ -74,6 +84,7 @@ async fn define(State(app): Shared, Body(ask): Body<OneOrMany>) -> Answer {
 fn complete(lab: &Lab, name: &str, specs: &mut [MachineSpec]) -> Result<(), Failure> {
     let site = lab.site(name)?;
     let number = lab.state.sites.keys().take_while(|other| *other != name).count();
+    let kind = site.facts.profile;
     let (mut seen, mut host) = (BTreeSet::new(), site.machines.len());
     for spec in specs {
         if spec.id.is_empty() || spec.id.contains('/') {
@@ -84,6 +95,11 @@ fn complete(lab: &Lab, name: &str, specs: &mut [MachineSpec]) -> Result<(), Fail
                 "exists",
                 format!("site `{name}` has a machine `{}` already", spec.id),
             ));
+        }
+        spec.origin
+            .get_or_insert_with(|| kind.map_or("kvm", Profile::origin).to_owned());
+        if kind == Some(Profile::Vmware) && spec.facts.datastore.is_none() {
+            spec.facts.datastore = site.facts.datastores.first().map(|store| store.id.clone());
         }
         for nic in &mut spec.nics {
             if let Some(network) = nic
@@ -108,7 +124,10 @@ fn complete(lab: &Lab, name: &str, specs: &mut [MachineSpec]) -> Result<(), Fail
 
 fn detail(lab: &Lab, site: &str, machine: &Machine) -> Value {
     let now = lab.state.clock.lab(lab.wall(wall_ms()));
-    let mut value = listed(machine);
+    let mut value = json!({});
+    if let Ok(place) = lab.site(site) {
+        value = listed(place, machine, now);
+    }
     let more = json!({
         "site": site,
         "autostart": machine.autostart,
@@ -119,6 +138,8 @@ fn detail(lab: &Lab, site: &str, machine: &Machine) -> Value {
         "lineage": machine.lineage,
         "parent": machine.parent.as_ref().map(|parent| &parent.place),
         "isolated": machine.isolated,
+        "bound": machine.bound,
+        "facts": machine.facts,
         "stamp": machine.stamp,
         "prepared": machine.prepared,
         "marks": machine.marks.values().collect::<Vec<_>>(),
@@ -192,6 +213,95 @@ async fn remove(State(app): Shared, Path((site, id)): Path<(String, String)>) ->
         vec![Change::MachineGone { machine: id }],
     )?;
     Ok(Json(json!({"seq": seq})))
+}
+
+async fn facts(State(app): Shared, Path((site, id)): Path<(String, String)>) -> Answer {
+    let lab = app.lab();
+    let answer = json!(find(lab.site(&site)?, &site, &id)?.facts);
+    Ok(Json(answer))
+}
+
+/// What the request names is changed, the rest stays.
+async fn change_facts(State(app): Shared, Path((site, id)): Path<(String, String)>, Body(ask): Body<Value>) -> Answer {
+    let mut lab = app.lab();
+    lab.settle(wall_ms())?;
+    let facts: MachineFacts = merged(&find(lab.site(&site)?, &site, &id)?.facts, ask)?;
+    let answer = json!(facts);
+    let change = Change::MachineFacts {
+        machine: id,
+        facts: Box::new(facts),
+    };
+    control(&mut lab, "machine-facts", Some(&site), vec![change])?;
+    Ok(Json(answer))
+}
+
+/// The machine is lost: it stops, and nothing can be done with it until it is restored.
+async fn lose(State(app): Shared, Path((site, id)): Path<(String, String)>) -> Answer {
+    let mut lab = app.lab();
+    lab.settle(wall_ms())?;
+    let facts = MachineFacts {
+        available: false,
+        ..find(lab.site(&site)?, &site, &id)?.facts.clone()
+    };
+    let off = Change::Power {
+        machine: id.clone(),
+        on: false,
+    };
+    let lost = Change::MachineFacts {
+        machine: id,
+        facts: Box::new(facts),
+    };
+    let seq = control(&mut lab, "lose", Some(&site), vec![off, lost])?;
+    Ok(Json(json!({"seq": seq})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Backup {
+    /// Records that the backup holds; none: all that the machine had.
+    records: Option<u64>,
+}
+
+/// The machine is there again, off, with what a backup held of it.
+async fn restore(State(app): Shared, Path((site, id)): Path<(String, String)>, Body(ask): Body<Backup>) -> Answer {
+    let mut lab = app.lab();
+    let wall = wall_ms();
+    lab.settle(wall)?;
+    let now = lab.state.clock.lab(lab.wall(wall));
+    let machine = find(lab.site(&site)?, &site, &id)?;
+    if machine.on {
+        return Err(Failure::refused("running", format!("machine `{id}` runs; nothing is restored over it")).into());
+    }
+    let held = machine.disk.bytes(now);
+    let bytes = ask
+        .records
+        .map_or(held, |records| records.saturating_mul(RECORD_BYTES))
+        .min(held);
+    let (mut before, seq) = (machine.disk.clone(), lab.state.seq + 1);
+    let to = format!("bases/{site}/{id}-{seq}");
+    if let Some(from) = before.rename_base(&to) {
+        let linked = lab.blobs.link(&from, &to);
+        linked.map_err(|error| Failure::refused("disk", error.to_string()))?;
+    }
+    let facts = MachineFacts {
+        available: true,
+        ..machine.facts.clone()
+    };
+    let base = Base::Disk {
+        disk: Box::new(before),
+        bytes,
+    };
+    let disk = Disk::new(hash(&machine.lineage), seq, Some(base));
+    let restored = Change::DiskReplaced {
+        machine: id.clone(),
+        disk,
+    };
+    let there = Change::MachineFacts {
+        machine: id,
+        facts: Box::new(facts),
+    };
+    let seq = control(&mut lab, "restore", Some(&site), vec![restored, there])?;
+    Ok(Json(json!({"seq": seq, "records": bytes / RECORD_BYTES})))
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{ApiError, App, Body, Params};
 use crate::autonomous;
 use crate::clock::wall_ms;
+use crate::facts::MachineFacts;
 use crate::operation::{Failure, OFFERED, Progress, Request};
 use crate::state::{Machine, Point, Replica, Site};
 use crate::task::{Known, Reply};
@@ -30,6 +31,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/sites/{site}/features", get(features))
         .route("/sites/{site}/health", get(health))
+        .route("/sites/{site}/facts", get(facts))
         .route("/sites/{site}/machines", get(machines))
         .route("/sites/{site}/machines/{machine}", get(machine))
         .route("/sites/{site}/machines/{machine}/power", get(power))
@@ -46,7 +48,11 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 async fn features(State(app): Shared, Path(site): Path<String>) -> Result<Response, ApiError> {
     let passage = app.enter(&site, "features", &[]).await?;
-    let settings = app.lab().site(&site)?.settings.clone();
+    let (settings, profile) = {
+        let lab = app.lab();
+        let site = lab.site(&site)?;
+        (site.settings.clone(), site.facts.profile)
+    };
     let operation = |name| json!({"operation": name, "class": settings.effect_class, "settle_ms": settings.settle_ms});
     passage.json(json!({
         "source": true,
@@ -56,6 +62,7 @@ async fn features(State(app): Shared, Path(site): Path<String>) -> Result<Respon
         "app_consistent": settings.app_consistent,
         "planned_failover": settings.planned_failover,
         "direct_transfer": [],
+        "profile": profile,
     }))
 }
 
@@ -66,14 +73,21 @@ async fn health(State(app): Shared, Path(site): Path<String>) -> Result<Response
         let site = lab.site(&site)?;
         let (machines, capacity) = (site.machines.len() as u64, site.settings.capacity);
         json!({"machines": machines, "replicas": site.replicas.len(), "capacity": capacity,
-               "free": capacity.map(|capacity| capacity.saturating_sub(machines))})
+               "free": capacity.map(|capacity| capacity.saturating_sub(machines)),
+               "profile": site.facts.profile})
     };
     passage.json(answer)
 }
 
-/// A machine as the contract lists it.
-pub(super) fn listed(machine: &Machine) -> Value {
-    json!({
+async fn facts(State(app): Shared, Path(site): Path<String>) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "facts", &[]).await?;
+    let answer = json!(app.lab().site(&site)?.facts);
+    passage.json(answer)
+}
+
+/// A machine as the contract lists it. Facts are told only where there is something to tell.
+pub(super) fn listed(site: &Site, machine: &Machine, now: u64) -> Value {
+    let mut value = json!({
         "id": machine.id,
         "name": machine.name,
         "origin": machine.origin,
@@ -81,10 +95,21 @@ pub(super) fn listed(machine: &Machine) -> Value {
         "power": power_word(machine),
         "cpus": machine.cpus,
         "memory_bytes": machine.memory_bytes,
-        "disks": [{"id": "disk-0", "bytes": machine.disk_bytes}],
+        "disks": machine.all_disks(),
         "nics": machine.nics,
         "ext": machine.ext,
-    })
+    });
+    let has_agent = machine.has_agent(site.facts.agent_delay_ms, now);
+    let is_plain = site.facts.profile.is_none() && has_agent && machine.facts == MachineFacts::default();
+    if let (false, Some(fields)) = (is_plain, value.as_object_mut()) {
+        let mut facts = json!(machine.facts);
+        let more = json!({"platform": site.facts.profile, "agent_registered": has_agent});
+        if let (Some(facts), Value::Object(more)) = (facts.as_object_mut(), more) {
+            facts.extend(more);
+        }
+        fields.insert("facts".to_owned(), facts);
+    }
+    value
 }
 
 fn power_word(machine: &Machine) -> &'static str {
@@ -107,8 +132,14 @@ async fn machines(
     let answer = {
         let lab = app.lab();
         let from = page.cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut range = lab.site(&site)?.machines.range::<String, _>((from, Bound::Unbounded));
-        let listed: Vec<(&String, Value)> = range.by_ref().take(limit).map(|(id, m)| (id, listed(m))).collect();
+        let now = lab.state.clock.lab(lab.wall(wall_ms()));
+        let site = lab.site(&site)?;
+        let mut range = site.machines.range::<String, _>((from, Bound::Unbounded));
+        let listed: Vec<(&String, Value)> = range
+            .by_ref()
+            .take(limit)
+            .map(|(id, m)| (id, listed(site, m, now)))
+            .collect();
         let next = listed
             .last()
             .map(|(id, _)| *id)
@@ -127,7 +158,12 @@ pub(super) fn find<'a>(site: &'a Site, name: &str, machine: &str) -> Result<&'a 
 
 async fn machine(State(app): Shared, Path((site, id)): Path<(String, String)>) -> Result<Response, ApiError> {
     let passage = app.enter(&site, "machines", &[&id]).await?;
-    let answer = listed(find(app.lab().site(&site)?, &site, &id)?);
+    let answer = {
+        let lab = app.lab();
+        let now = lab.state.clock.lab(lab.wall(wall_ms()));
+        let place = lab.site(&site)?;
+        listed(place, find(place, &site, &id)?, now)
+    };
     passage.json(answer)
 }
 
@@ -275,6 +311,12 @@ async fn replica(State(app): Shared, Path((site, id)): Path<(String, String)>) -
             "replication": replica.replication,
             "installation": replica.stamp.call.installation,
             "epoch": replica.stamp.call.epoch,
+            "original": replica.original,
+            "held_bytes": replica.seed.as_ref().map_or(0, |seed| seed.bytes),
+            "origin": replica.machine.origin,
+            "os": replica.machine.os,
+            "ext": replica.ext,
+            "profile": lab.site(&site)?.facts.profile,
         })
     };
     passage.json(answer)

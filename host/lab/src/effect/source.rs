@@ -29,6 +29,14 @@ impl Context<'_> {
         if machine.on {
             return Ok(Effect::none(machine.describe()));
         }
+        if !machine.facts.available {
+            let message = format!("machine `{id}` was lost; restore it from backup first");
+            return Err(Failure::refused("unavailable", message));
+        }
+        if let Some(replica) = &machine.bound {
+            let message = format!("the disks of machine `{id}` belong to replica `{replica}`, which is written to");
+            return Err(Failure::refused("bound", message));
+        }
         Ok(self.described(
             machine,
             Change::Power {
@@ -94,6 +102,11 @@ impl Context<'_> {
         let (mut marks, mut effect) = (Vec::new(), Effect::default());
         for (number, member) in snapshot.members.iter().enumerate() {
             let machine = self.machine(&member.machine)?;
+            if !machine.facts.available {
+                let message = format!("machine `{}` was lost; there is nothing to read", machine.id);
+                return Err(Failure::refused("unavailable", message));
+            }
+            let excluded = excluded(machine, snapshot.exclude.get(&member.item).map_or("", String::as_str))?;
             let id = format!("mk-{}-{number}", self.seq);
             effect = effect
                 .with(format!("mark/{}", member.item), id.clone())
@@ -104,6 +117,7 @@ impl Context<'_> {
                 bytes: machine.disk.bytes(self.now),
                 at: self.now,
                 quiesced: snapshot.quiesce,
+                excluded,
             };
             marks.push((member.machine.clone(), mark));
         }
@@ -139,4 +153,22 @@ impl Context<'_> {
         crate::fold::preview(&mut after, &change, self.now);
         Effect::of(change, machine.describe(), after.describe())
     }
+}
+
+/// The disks that are left out. The records lie on the first one, so that one stays.
+fn excluded(machine: &Machine, named: &str) -> Result<Vec<String>, Failure> {
+    let named: Vec<&str> = named.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+    let disks = machine.all_disks();
+    if let Some(first) = disks.first().filter(|first| named.contains(&&*first.id)) {
+        let message = format!(
+            "disk `{}` of `{}` starts the machine and cannot be left out",
+            first.id, machine.id
+        );
+        return Err(Failure::refused("invalid", message));
+    }
+    if let Some(unknown) = named.iter().find(|id| disks.iter().all(|disk| disk.id != **id)) {
+        let message = format!("machine `{}` has no disk `{unknown}`", machine.id);
+        return Err(Failure::refused("not-found", message));
+    }
+    Ok(named.into_iter().map(str::to_owned).collect())
 }

@@ -1,83 +1,14 @@
-//! The target's part: replicas, points, and the machines that are made from them.
+//! The target's part: received data, points, and what becomes of both.
 
 use super::{Context, Effect, Link};
 use crate::autonomous::{self, Feed};
 use crate::disk::{Base, Disk};
 use crate::entry::Change;
 use crate::fault::hash;
-use crate::operation::{
-    ChangePoint, Consistency, CreateMachine, DeletePoints, Failure, NetworkMapping, PrepareReplica, ReceiveComplete,
-};
-use crate::state::{Content, Machine, Nic, Parent, Place, Point, Replica, Replication};
-
-/// What a machine writes that came from outside the lab, in records per 1,000 seconds: as much as a defined machine
-/// does by default.
-const FOREIGN_RATE: u64 = 10_000;
+use crate::operation::{ChangePoint, Consistency, DeletePoints, Failure, ReceiveComplete};
+use crate::state::{Content, Machine, Point, Replica, Written};
 
 impl Context<'_> {
-    /// One replica an item: asking again gives the same.
-    pub(super) fn prepare_replica(&self, prepare: &PrepareReplica) -> Result<Effect, Failure> {
-        if let Some(id) = self.site.items.get(&prepare.item) {
-            return Ok(Effect::none(format!("replica {id}")).with("replica", id.clone()));
-        }
-        let replication = self.site.settings.replication;
-        let source = self.find_source(prepare);
-        if replication == Replication::Autonomous && source.is_none() {
-            let message = format!(
-                "no other site of this lab has a machine `{}` to replicate",
-                prepare.machine.id
-            );
-            return Err(Failure::refused("not-found", message));
-        }
-        let lineage = source
-            .as_ref()
-            .and_then(|place| self.state.sites.get(&place.site)?.machines.get(&place.machine))
-            .map_or_else(
-                || format!("{}/{}", prepare.source_site, prepare.machine.id),
-                |source| source.lineage.clone(),
-            );
-        let id = format!("rp-{}", self.seq);
-        let replica = Replica {
-            id: id.clone(),
-            source_site: prepare.source_site.clone(),
-            machine: prepare.machine.clone(),
-            lineage,
-            source,
-            stamp: self.stamp(&prepare.item),
-            replication,
-            since: self.now,
-            points: Vec::new(),
-            generation: 0,
-            sealed: 0,
-            received: 0,
-            deleted: std::collections::BTreeSet::new(),
-            deleted_until: 0,
-        };
-        let mut effect = Effect::of(
-            Change::ReplicaMade {
-                replica: Box::new(replica),
-            },
-            "none",
-            format!("replica {id}"),
-        );
-        effect.made = Some(id.clone());
-        Ok(effect.with("replica", id))
-    }
-
-    /// The lab's machine behind a name from outside: at the site of that name, else at any other site.
-    fn find_source(&self, prepare: &PrepareReplica) -> Option<Place> {
-        let named = self.state.sites.get_key_value(&prepare.source_site);
-        named
-            .into_iter()
-            .chain(&self.state.sites)
-            .filter(|(name, _)| *name != self.name)
-            .find(|(_, site)| site.machines.contains_key(&prepare.machine.id))
-            .map(|(name, _)| Place {
-                site: name.clone(),
-                machine: prepare.machine.id.clone(),
-            })
-    }
-
     pub(super) fn receive_complete(&self, receive: &ReceiveComplete) -> Result<Effect, Failure> {
         let replica = self.replica(&receive.replica)?;
         let state = format!("{} points", replica.points.len());
@@ -109,6 +40,7 @@ impl Context<'_> {
             group_mark: receive.group_mark.clone(),
             processed: false,
             mark: Some(receive.mark.clone()),
+            by: self.writer(replica, &receive.mark),
             content: Content::File {
                 generation: store.generation(),
                 bytes: receive.bytes,
@@ -123,6 +55,16 @@ impl Context<'_> {
             state,
             after,
         ))
+    }
+
+    /// Whose bytes a mark holds, if it is one of this lab's machines.
+    fn writer(&self, replica: &Replica, mark: &str) -> Option<Written> {
+        let place = replica.source.as_ref()?;
+        let machine = self.state.sites.get(&place.site)?.machines.get(&place.machine)?;
+        machine.marks.contains_key(mark).then(|| Written {
+            place: place.clone(),
+            incarnation: machine.disk.incarnation(),
+        })
     }
 
     pub(super) fn process(&self, id: &str) -> Result<Effect, Failure> {
@@ -193,109 +135,7 @@ impl Context<'_> {
         )
     }
 
-    pub(super) fn create_machine(&self, create: &CreateMachine) -> Result<Effect, Failure> {
-        let replica = self.replica(&create.replica)?;
-        let point = self.usable_point(replica, &create.point)?;
-        self.check_networks(create)?;
-        if let Some(capacity) = self.site.settings.capacity
-            && self.site.machines.len() as u64 >= capacity
-        {
-            let message = format!("site `{}` holds {capacity} machines and not one more", self.name);
-            return Err(Failure::refused("no-capacity", message));
-        }
-        let id = format!("vm-{}", self.seq);
-        let (disk, link) = self.disk_from(replica, &point, &id);
-        let machine = self.recovered(create, replica, id.clone(), disk);
-        let after = format!("{} point={}", machine.describe(), point.id);
-        let mut effect = Effect::of(
-            Change::MachineMade {
-                machine: Box::new(machine),
-            },
-            "none",
-            after,
-        );
-        effect.made = Some(id.clone());
-        effect.link = link;
-        Ok(effect.with("machine", id))
-    }
-
-    fn recovered(&self, create: &CreateMachine, replica: &Replica, id: String, disk: Disk) -> Machine {
-        let facts = &replica.machine;
-        let source = replica.source.as_ref().and_then(|place| {
-            let site = self.state.sites.get(&place.site)?;
-            Some((place, site, site.machines.get(&place.machine)?))
-        });
-        Machine {
-            id,
-            name: create.name.clone(),
-            origin: facts.origin.clone(),
-            os: facts.os.clone(),
-            cpus: create.cpus.or(facts.cpus).unwrap_or(1),
-            memory_bytes: create.memory_bytes.or(facts.memory_bytes).unwrap_or(0),
-            disk_bytes: facts.disks.first().map_or(0, |disk| disk.bytes),
-            nics: create
-                .networks
-                .iter()
-                .enumerate()
-                .map(|(number, mapping)| self.nic(number, mapping))
-                .collect(),
-            on: false,
-            autostart: false,
-            before_hold: None,
-            fenced: false,
-            cut_off: false,
-            rate: source.map_or(FOREIGN_RATE, |(_, _, machine)| machine.rate),
-            boot_ms: source.map_or(0, |(_, _, machine)| machine.boot_ms),
-            started: None,
-            disk,
-            marks: std::collections::BTreeMap::new(),
-            prepared: std::collections::BTreeSet::new(),
-            lineage: replica.lineage.clone(),
-            parent: source.map(|(place, site, _)| Parent {
-                place: place.clone(),
-                until: site.lost.map_or(self.now, |lost| lost.since),
-            }),
-            stamp: Some(self.stamp(&create.item)),
-            isolated: create.isolated,
-            readers: 0,
-            ext: create.ext.clone(),
-        }
-    }
-
-    /// Without a wish the machine gets an address that no other machine of this lab has.
-    fn nic(&self, number: usize, mapping: &NetworkMapping) -> Nic {
-        let addresses = if mapping.addresses.is_empty() {
-            // Four nics a line are more than any machine has; below 10.128 are the addresses of defined machines.
-            let [.., _, _, a, b, c] = (self.seq * 4 + number as u64).to_be_bytes();
-            vec![format!("10.{}.{b}.{c}", a | 0x80)]
-        } else {
-            mapping.addresses.clone()
-        };
-        Nic {
-            id: mapping.nic.clone(),
-            network: Some(mapping.network.clone()),
-            addresses,
-        }
-    }
-
-    fn check_networks(&self, create: &CreateMachine) -> Result<(), Failure> {
-        for mapping in &create.networks {
-            let Some(network) = self.site.networks.get(&mapping.network) else {
-                let message = format!("site `{}` has no network `{}`", self.name, mapping.network);
-                return Err(Failure::refused("unknown-network", message));
-            };
-            if create.isolated && !network.isolated {
-                let message = format!(
-                    "network `{}` is not isolated, and a test may use no other",
-                    mapping.network
-                );
-                return Err(Failure::refused("not-isolated", message));
-            }
-        }
-        Ok(())
-    }
-
-    fn usable_point(&self, replica: &Replica, id: &str) -> Result<Point, Failure> {
+    pub(super) fn usable_point(&self, replica: &Replica, id: &str) -> Result<Point, Failure> {
         let points = autonomous::points(self.state, self.site, replica, self.now);
         let Some(point) = points.into_iter().find(|point| point.id == id) else {
             let message = format!("replica `{}` has no recovery point `{id}`", replica.id);
@@ -309,7 +149,7 @@ impl Context<'_> {
     }
 
     /// A disk with exactly the point's bytes, and the file that it needs.
-    fn disk_from(&self, replica: &Replica, point: &Point, machine: &str) -> (Disk, Option<Link>) {
+    pub(super) fn disk_from(&self, replica: &Replica, point: &Point, machine: &str) -> (Disk, Option<Link>) {
         let to = format!("bases/{}/{machine}-{}", self.name, self.seq);
         let (base, link) = match point.content {
             _ if point.content.bytes() == 0 => (None, None),
@@ -343,7 +183,7 @@ impl Context<'_> {
 
     pub(super) fn change_point(&self, change: &ChangePoint) -> Result<Effect, Failure> {
         let (machine, replica) = (self.machine(&change.machine)?, self.replica(&change.replica)?);
-        self.check_unused(machine)?;
+        Self::check_off(machine)?;
         let point = self.usable_point(replica, &change.point)?;
         let (disk, link) = self.disk_from(replica, &point, &machine.id);
         let (before, after) = (machine.disk.base_records(), disk.base_records());
@@ -352,6 +192,12 @@ impl Context<'_> {
             disk,
         };
         let mut effect = Effect::of(change, format!("{before} records"), format!("{after} records"));
+        effect
+            .changes
+            .extend(self.beginning(&point).map(|beginning| Change::Began {
+                machine: machine.id.clone(),
+                beginning,
+            }));
         effect.link = link;
         Ok(effect)
     }
@@ -360,7 +206,12 @@ impl Context<'_> {
         let Some(machine) = self.site.machines.get(id) else {
             return Ok(Effect::none("none"));
         };
-        self.check_unused(machine)?;
+        Self::check_off(machine)?;
+        // Nobody's own machine goes while a replica reads it; one that a failover made goes when it came home.
+        if machine.readers > 0 && machine.stamp.is_none() {
+            let message = format!("machine `{id}` is being replicated from site `{}`", self.name);
+            return Err(Failure::refused("replicating", message));
+        }
         Ok(Effect::of(
             Change::MachineGone { machine: id.to_owned() },
             machine.describe(),
@@ -368,17 +219,12 @@ impl Context<'_> {
         ))
     }
 
-    /// A disk that something writes or reads is not taken away.
-    fn check_unused(&self, machine: &Machine) -> Result<(), Failure> {
+    fn check_off(machine: &Machine) -> Result<(), Failure> {
         if machine.on {
             return Err(Failure::refused(
                 "running",
                 format!("machine `{}` runs; stop it first", machine.id),
             ));
-        }
-        if machine.readers > 0 {
-            let message = format!("machine `{}` is being replicated from site `{}`", machine.id, self.name);
-            return Err(Failure::refused("replicating", message));
         }
         Ok(())
     }

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use landfall_rules::features;
+use landfall_rules::site::Platform;
 use landfall_sdk::adapter_types::{
     Disk, Extent, ExtentPage, Features, IsolationAnswer, Machine, MachinePage, Network, Nic, Owned, OwnedPage, Power,
     PowerAnswer,
 };
 use landfall_sdk::{
-    Consistency, Effect, EffectClass, Failure, GuestExit, Pairs, ProbeAnswer, Progress, RecoveryPoint, Running, pair,
+    Consistency, Direction, Effect, EffectClass, Failure, GuestExit, Pairs, ProbeAnswer, Progress, RecoveryPoint,
+    Running, pair,
 };
 use serde::Deserialize;
 
 use crate::site::LabFailure;
 
-type Map = BTreeMap<String, String>;
+pub(crate) type Map = BTreeMap<String, String>;
 
 fn pairs(map: Map) -> Pairs {
     map.into_iter().collect()
@@ -29,6 +32,8 @@ pub(crate) struct LabFeatures {
     app_consistent: bool,
     planned_failover: bool,
     direct_transfer: Vec<String>,
+    #[serde(default)]
+    profile: Option<Platform>,
 }
 
 #[derive(Deserialize)]
@@ -38,17 +43,26 @@ struct LabOperation {
     settle_ms: u64,
 }
 
-impl From<LabFeatures> for Features {
-    fn from(features: LabFeatures) -> Self {
-        Self {
-            source: features.source,
-            target: features.target,
-            replication: features.replication,
-            operations: features.operations.into_iter().map(Into::into).collect(),
-            app_consistent: features.app_consistent,
-            planned_failover: features.planned_failover,
-            direct_transfer: features.direct_transfer,
-            ext: Vec::new(),
+impl LabFeatures {
+    /// What the site offers for machines of an origin on a way, by the rules of its kind.
+    pub(crate) fn offered(self, origin: &str, direction: Direction) -> Features {
+        let (here, is_reverse) = (self.profile, direction == Direction::Reverse);
+        let said = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let choices = features::choices(here, origin, is_reverse);
+        let ext = [
+            is_reverse.then(|| said("way-back", features::way_back(here, origin))),
+            choices.map(|choices| said("point-choices", choices)),
+            features::syncs_on_shutdown(here).then(|| said("sync-on-shutdown", "yes")),
+        ];
+        Features {
+            source: self.source,
+            target: self.target,
+            replication: self.replication,
+            operations: self.operations.into_iter().map(Into::into).collect(),
+            app_consistent: self.app_consistent,
+            planned_failover: self.planned_failover && features::offers_planned(here, origin, is_reverse),
+            direct_transfer: self.direct_transfer,
+            ext: ext.into_iter().flatten().collect(),
         }
     }
 }
@@ -77,6 +91,23 @@ pub(crate) struct LabHealth {
     pub(crate) machines: u64,
     /// None: the site has no limit.
     pub(crate) free: Option<u64>,
+    /// What the site pretends to be; none: nothing that has rules.
+    #[serde(default)]
+    pub(crate) profile: Option<Platform>,
+}
+
+/// What a site says of a replica.
+#[derive(Deserialize)]
+pub(crate) struct LabReplica {
+    #[serde(default)]
+    pub(crate) profile: Option<Platform>,
+    #[serde(default)]
+    pub(crate) origin: String,
+    #[serde(default)]
+    pub(crate) os: Option<String>,
+    /// What was chosen when it was prepared.
+    #[serde(default)]
+    pub(crate) ext: Map,
 }
 
 #[derive(Deserialize)]
@@ -107,12 +138,51 @@ pub(crate) struct LabMachine {
     nics: Vec<LabNic>,
     #[serde(default)]
     ext: Map,
+    #[serde(default)]
+    facts: landfall_rules::machine::Machine,
 }
 
 #[derive(Deserialize)]
 struct LabDisk {
     id: String,
     bytes: u64,
+    #[serde(default)]
+    datastore: Option<String>,
+    #[serde(default)]
+    attached: Option<bool>,
+}
+
+impl LabMachine {
+    /// What the rules want to know of it.
+    pub(crate) fn facts(self) -> landfall_rules::machine::Machine {
+        let disks = self.disks.into_iter().map(|disk| landfall_rules::machine::Disk {
+            id: disk.id,
+            bytes: disk.bytes,
+            datastore: disk.datastore,
+            attached: disk.attached != Some(false),
+        });
+        landfall_rules::machine::Machine {
+            id: self.id,
+            name: self.name,
+            os: self.os,
+            disks: disks.collect(),
+            ..self.facts
+        }
+    }
+}
+
+/// The same of a machine that another site has listed.
+pub(crate) fn known_facts(machine: &Machine) -> landfall_rules::machine::Machine {
+    let disks = machine.disks.iter().map(|disk| landfall_rules::machine::Disk {
+        id: disk.id.clone(),
+        bytes: disk.bytes,
+        datastore: pair(&disk.ext, "datastore").map(str::to_owned),
+        attached: pair(&disk.ext, "attached") != Some("no"),
+    });
+    landfall_rules::machine::Machine {
+        disks: disks.collect(),
+        ..landfall_rules::machine::Machine::listed(&machine.id, &machine.name, machine.os.as_deref(), &machine.ext)
+    }
 }
 
 #[derive(Deserialize)]
@@ -135,8 +205,16 @@ impl From<LabMachine> for Machine {
         let disks = machine.disks.into_iter().map(|disk| Disk {
             id: disk.id,
             bytes: disk.bytes,
-            ext: Vec::new(),
+            ext: [
+                disk.datastore.map(|store| ("datastore".to_owned(), store)),
+                (disk.attached == Some(false)).then(|| ("attached".to_owned(), "no".to_owned())),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         });
+        let mut ext = pairs(machine.ext);
+        ext.extend(machine.facts.pairs());
         let nics = machine.nics.into_iter();
         let nics = nics.map(|nic| Nic {
             id: nic.id,
@@ -154,7 +232,7 @@ impl From<LabMachine> for Machine {
             memory_bytes: Some(machine.memory_bytes),
             disks: disks.collect(),
             nics: nics.collect(),
-            ext: pairs(machine.ext),
+            ext,
         }
     }
 }

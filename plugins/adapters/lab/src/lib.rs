@@ -1,5 +1,8 @@
-//! The `lab` adapter: one site of `landfall lab` in both roles. Configuration: `url`, where the lab listens, and
-//! `site`, the lab's name of the site.
+//! The `lab` adapter: one site of `landfall lab` in both roles. Configuration: `url`, where the lab listens, `site`,
+//! the lab's name of the site, and `boot-prepare-ms`, how long boot preparation takes.
+//!
+//! A lab site may pretend to be of some platform. Then this adapter is one for that platform: it reads the site's facts
+//! and applies the rules of `landfall-rules`, as the platforms' own adapters do.
 //!
 //! All state is the lab's, and it deduplicates by our key; so every operation is `keyed`, and a probe by key tells
 //! what became of one. Disk bytes go between the lab and the host's buffer and never enter this plugin.
@@ -13,8 +16,9 @@ mod site;
 
 use answer::{
     LabExtents, LabFeatures, LabHealth, LabIsolation, LabMachine, LabNetworks, LabOwnedPage, LabPage, LabPoints,
-    LabPower, LabProgress, LabTasks,
+    LabPower, LabProgress, LabReplica, LabTasks,
 };
+use landfall_rules::tools;
 use landfall_sdk::adapter_types::{
     Extent, ExtentPage, Features, IsolationAnswer, ItemFacts, MachinePage, Network, Operation, OwnedPage, PowerAnswer,
     PreflightAnswer, SiteFacts,
@@ -23,9 +27,9 @@ use landfall_sdk::buffers::Buffer;
 use landfall_sdk::http::encode_component;
 use landfall_sdk::{
     Adapter, Call, Direction, Effect, Failure, Finding, GuestCommand, GuestExec, GuestExit, Plugin, ProbeAnswer,
-    Progress, RecoveryPoint, export_adapter,
+    Progress, RecoveryPoint, config, export_adapter, pair,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use site::{Site, query};
 
 /// Beyond the wait that was asked for, so that the lab and not the clock ends a poll.
@@ -61,13 +65,14 @@ impl Plugin for Lab {
   "type": "object",
   "properties": {
     "url": { "type": "string", "description": "Where the lab listens, as in http://127.0.0.1:7400" },
-    "site": { "type": "string", "description": "The lab's name of the site, as in a" }
+    "site": { "type": "string", "description": "The lab's name of the site, as in a" },
+    "boot-prepare-ms": { "type": "string", "pattern": "^[0-9]+$", "description": "How long boot preparation takes, in milliseconds; 540000 if nothing is said" }
   },
   "required": ["url", "site"],
   "additionalProperties": false
 }"#,
     );
-    const FINDINGS: &'static [(&'static str, &'static str)] = preflight::FINDINGS;
+    const FINDINGS: &'static [(&'static str, &'static str)] = &preflight::ALL_FINDINGS;
 }
 
 /// Left of a call when the lab has not answered: time to say so, rather than be cut off.
@@ -79,9 +84,9 @@ fn left(call: &Call) -> u64 {
 
 impl Adapter for Lab {
     /// The site says it itself; one that is gone is taken for a plain one, so that a plan can still be looked at.
-    fn get_features(_origin: &str, _direction: Direction) -> Features {
+    fn get_features(origin: &str, direction: Direction) -> Features {
         let asked = Site::configured().and_then(|site| site.get::<LabFeatures>("features"));
-        asked.map_or_else(|_| usual_features(), Into::into)
+        asked.map_or_else(|_| usual_features(), |features| features.offered(origin, direction))
     }
 
     fn health() -> Result<Vec<Finding>, Failure> {
@@ -106,27 +111,35 @@ impl Adapter for Lab {
     }
 
     fn preflight(item: &ItemFacts, _peer: Option<&SiteFacts>, operation: &str) -> Result<PreflightAnswer, Failure> {
-        let site = Site::configured()?;
-        let has_machine = |id: Option<&String>| match id {
-            Some(id) => exists(site.get::<LabMachine>(&format!("machines/{}", encode_component(id)))),
-            None => Ok(false),
+        let lab = Site::configured()?;
+        let machine = |id: Option<&String>| match id {
+            Some(id) => there(lab.get::<LabMachine>(&format!("machines/{}", encode_component(id)))),
+            None => Ok(None),
+        };
+        let health: LabHealth = lab.get("health")?;
+        let replica = match &item.replica {
+            Some(id) => there(lab.get::<LabReplica>(&format!("replicas/{}", encode_component(id))))?,
+            None => None,
         };
         let facts = preflight::Facts {
-            networks: site.get::<LabNetworks>("networks")?.into(),
-            free: site.get::<LabHealth>("health")?.free,
-            has_machine: has_machine(item.machine.as_ref().map(|machine| &machine.id))?,
-            has_replica: match &item.replica {
-                Some(id) => exists(site.get::<Value>(&format!("replicas/{}", encode_component(id))))?,
-                None => false,
+            networks: lab.get::<LabNetworks>("networks")?.into(),
+            free: health.free,
+            site: match health.profile {
+                Some(_) => lab.get("facts")?,
+                None => landfall_rules::site::Site::default(),
             },
-            has_target_machine: has_machine(item.target_machine.as_ref())?,
+            machine: machine(item.machine.as_ref().map(|machine| &machine.id))?.map(LabMachine::facts),
+            replica: replica.map(|replica| replica.ext),
+            target_machine: machine(item.target_machine.as_ref())?.map(LabMachine::facts),
+            boot_preparation_ms: config::get("boot-prepare-ms").and_then(|text| text.parse().ok()),
         };
         Ok(preflight::judge(item, operation, &facts))
     }
 
     fn submit(call: &Call, operation: &Operation) -> Result<Progress, Failure> {
-        let body = request::submission(call, operation);
-        let progress: LabProgress = Site::configured()?.post("operations", &body, left(call))?;
+        let lab = Site::configured()?;
+        let body = request::submission(call, operation, guest_tools(&lab, operation)?);
+        let progress: LabProgress = lab.post("operations", &body, left(call))?;
         Ok(progress.into())
     }
 
@@ -217,13 +230,35 @@ impl Adapter for Lab {
     }
 }
 
-/// Whether the site has it; what is not an answer stays a failure.
-fn exists<T>(answer: Result<T, Failure>) -> Result<bool, Failure> {
+/// What the site has; what is not an answer stays a failure.
+fn there<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match answer {
-        Ok(_) => Ok(true),
-        Err(failure) if failure.code == "not-found" => Ok(false),
+        Ok(found) => Ok(Some(found)),
+        Err(failure) if failure.code == "not-found" => Ok(None),
         Err(failure) => Err(failure),
     }
+}
+
+/// B26: what a machine that changes its platform is told about its guest tools. Only a VMware machine is asked about.
+fn guest_tools(lab: &Site, operation: &Operation) -> Result<Option<&'static str>, Failure> {
+    let Operation::CreateMachine(create) = operation else {
+        return Ok(None);
+    };
+    let Some(way) = pair(&create.ext, "direction").filter(|_| pair(&create.ext, "origin") == Some("vmware")) else {
+        return Ok(None);
+    };
+    let path = format!("replicas/{}", encode_component(&create.replica));
+    // One that is gone is refused by the site itself.
+    let Some(replica) = there(lab.get::<LabReplica>(&path))? else {
+        return Ok(None);
+    };
+    let change = tools::change(
+        replica.profile,
+        &replica.origin,
+        replica.os.as_deref(),
+        way == "reverse",
+    );
+    Ok(change.map(tools::Tools::word))
 }
 
 fn usual_features() -> Features {

@@ -3,11 +3,18 @@
 //! A site is asked in one of two roles. The host names it in the item's `ext` (`role`: `source` or `target`); where it
 //! does not, the site that has the item's machine is the source.
 
-use landfall_sdk::adapter_types::{ItemFacts, Machine, Network, PreflightAnswer};
-use landfall_sdk::{ExtraStep, Finding, pair};
+use std::collections::BTreeMap;
 
-/// Every finding that this adapter can report.
-pub(crate) const FINDINGS: &[(&str, &str)] = &[
+use landfall_rules::machine::Machine as Known;
+use landfall_rules::site::Site;
+use landfall_rules::{Case, Location, Options, Role, Verdict, boot};
+use landfall_sdk::adapter_types::{ItemFacts, Machine, Network, PreflightAnswer};
+use landfall_sdk::{Direction, ExtraStep, Finding, pair};
+
+use crate::answer::known_facts;
+
+/// The findings of this adapter's own.
+const FINDINGS: [(&str, &str); 6] = [
     (
         "machine-missing",
         "The machine that the item names does not exist at this site",
@@ -31,17 +38,29 @@ pub(crate) const FINDINGS: &[(&str, &str)] = &[
     ("no-capacity", "The site can hold no more machines"),
 ];
 
-/// Boot preparation takes this long where the machine does not say otherwise: the usual 8 to 10 minutes.
-const PREPARE_MS: u64 = 9 * 60_000;
+/// Every finding that this adapter can report: its own, and those of the platforms' rules.
+pub(crate) const ALL_FINDINGS: [(&str, &str); FINDINGS.len() + landfall_rules::FINDINGS.len()] = {
+    let mut all = [("", ""); FINDINGS.len() + landfall_rules::FINDINGS.len()];
+    let (own, rules) = all.split_at_mut(FINDINGS.len());
+    own.copy_from_slice(&FINDINGS);
+    rules.copy_from_slice(&landfall_rules::FINDINGS);
+    all
+};
 
 /// What was read at the site.
 pub(crate) struct Facts {
     pub(crate) networks: Vec<Network>,
     /// Machines that can still be made; none: no limit.
     pub(crate) free: Option<u64>,
-    pub(crate) has_machine: bool,
-    pub(crate) has_replica: bool,
-    pub(crate) has_target_machine: bool,
+    /// What the site pretends to be, and what belongs to that.
+    pub(crate) site: Site,
+    /// The item's machine, if the site has it.
+    pub(crate) machine: Option<Known>,
+    /// What was chosen when the replica was prepared, if the site has it.
+    pub(crate) replica: Option<BTreeMap<String, String>>,
+    /// The machine that the item has here, if the site has it.
+    pub(crate) target_machine: Option<Known>,
+    pub(crate) boot_preparation_ms: Option<u64>,
 }
 
 /// What the operation does at the target.
@@ -54,26 +73,88 @@ fn makes_machine(operation: &str) -> bool {
 
 /// The answer for one item.
 pub(crate) fn judge(item: &ItemFacts, operation: &str, facts: &Facts) -> PreflightAnswer {
-    let is_source = match pair(&item.ext, "role") {
-        Some(role) => role == "source",
-        None => facts.has_machine,
+    let role = match pair(&item.ext, "role") {
+        Some("source") => Role::Source,
+        None if facts.machine.is_some() => Role::Source,
+        _ => Role::Target,
     };
-    if is_source {
-        return PreflightAnswer {
-            findings: source(item, facts),
-            extra_steps: Vec::new(),
-        };
-    }
-    let machine = item.machine.as_ref();
-    let extra_steps = machine.filter(|_| makes_machine(operation)).and_then(boot_preparation);
-    PreflightAnswer {
-        findings: target(item, operation, facts),
-        extra_steps: extra_steps.into_iter().collect(),
+    let verdict = by_rules(item, operation, role, facts);
+    let mut extra_steps = Vec::new();
+    let mut findings = match role {
+        Role::Source => source(item, facts, &verdict),
+        Role::Target => {
+            let machine = item.machine.as_ref();
+            extra_steps.extend(machine.filter(|_| makes_machine(operation)).and_then(boot_preparation));
+            target(item, operation, facts)
+        }
+    };
+    findings.extend(verdict.findings.into_iter().map(|found| Finding {
+        id: format!("lab/{}", found.id),
+        severity: found.severity.word().to_owned(),
+        subject: item.item.clone(),
+        cause: found.cause,
+        cure: found.cure,
+    }));
+    let steps = verdict.steps.into_iter().map(|step| ExtraStep {
+        id: step.id.to_owned(),
+        stage: "make-ready".to_owned(),
+        estimate_ms: step.estimate_ms,
+        reason: step.reason,
+    });
+    // One preparation of the machine is enough, whoever asks for it.
+    extra_steps.extend(steps.filter(|_| extra_steps.is_empty()).collect::<Vec<_>>());
+    PreflightAnswer { findings, extra_steps }
+}
+
+/// What the platforms' rules say.
+fn by_rules(item: &ItemFacts, operation: &str, role: Role, facts: &Facts) -> Verdict {
+    let listed = item.machine.as_ref().map(known_facts);
+    landfall_rules::judge(&Case {
+        operation,
+        role,
+        reverse: is_reverse(item),
+        location: location(item),
+        origin: &item.origin,
+        item: &item.item,
+        site: &facts.site,
+        machine: match role {
+            Role::Source => facts.machine.as_ref(),
+            Role::Target => listed.as_ref(),
+        },
+        original: facts.target_machine.as_ref(),
+        options: &options(item, facts),
+        boot_preparation_ms: facts.boot_preparation_ms.unwrap_or(boot::USUAL_MS),
+    })
+}
+
+fn is_reverse(item: &ItemFacts) -> bool {
+    item.direction == Direction::Reverse
+}
+
+fn location(item: &ItemFacts) -> Option<Location> {
+    match pair(&item.ext, "location")? {
+        "original" => Some(Location::Original),
+        "alternate" => Some(Location::Alternate),
+        _ => None,
     }
 }
 
-fn source(item: &ItemFacts, facts: &Facts) -> Vec<Finding> {
-    if facts.has_machine {
+/// What was chosen for the item, on top of what was chosen when its replica was prepared.
+fn options(item: &ItemFacts, facts: &Facts) -> Options {
+    let remembered = facts.replica.iter().flatten();
+    let said = item.ext.iter().map(|(name, value)| (name, value));
+    let chosen = remembered
+        .chain(said)
+        .filter_map(|(name, value)| Some((name.strip_prefix("option/")?.to_owned(), value.clone())));
+    chosen.collect()
+}
+
+fn source(item: &ItemFacts, facts: &Facts, verdict: &Verdict) -> Vec<Finding> {
+    let is_said = verdict
+        .findings
+        .iter()
+        .any(|finding| finding.id == "cloud-machine-deleted");
+    if facts.machine.is_some() || is_said {
         return Vec::new();
     }
     let name = item.machine.as_ref().map_or(&*item.item, |machine| &*machine.id);
@@ -88,10 +169,11 @@ fn source(item: &ItemFacts, facts: &Facts) -> Vec<Finding> {
 
 fn target(item: &ItemFacts, operation: &str, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let comes_home = is_reverse(item) && location(item) == Some(Location::Original) && operation != "test";
     if makes_machine(operation) || operation == "protect" {
-        networks(item, operation, facts, &mut findings);
+        networks(item, operation, facts, comes_home, &mut findings);
     }
-    if makes_machine(operation) && facts.free == Some(0) {
+    if makes_machine(operation) && !comes_home && facts.free == Some(0) {
         let cause = "the site's capacity is used up".to_owned();
         findings.push(error(
             item,
@@ -100,7 +182,7 @@ fn target(item: &ItemFacts, operation: &str, facts: &Facts) -> Vec<Finding> {
             "Remove machines there, or raise its capacity.",
         ));
     }
-    if makes_machine(operation) && !facts.has_replica {
+    if makes_machine(operation) && facts.replica.is_none() {
         let cause = match &item.replica {
             Some(replica) => format!("the site does not know the replica `{replica}`"),
             None => "the item has no replica here".to_owned(),
@@ -112,7 +194,7 @@ fn target(item: &ItemFacts, operation: &str, facts: &Facts) -> Vec<Finding> {
             "Protect the item, and wait for its first recovery point.",
         ));
     }
-    if let Some(machine) = item.target_machine.as_ref().filter(|_| !facts.has_target_machine) {
+    if let Some(machine) = item.target_machine.as_ref().filter(|_| facts.target_machine.is_none()) {
         let cause = format!("machine `{machine}`, made for this item, is gone");
         let cure = "Nothing is left of it to clean up or keep; look who deleted it.";
         findings.push(Finding {
@@ -123,8 +205,9 @@ fn target(item: &ItemFacts, operation: &str, facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Every card has a mapping, and every mapping a network that exists and fits.
-fn networks(item: &ItemFacts, operation: &str, facts: &Facts, findings: &mut Vec<Finding>) {
+/// Every card has a mapping, and every mapping a network that exists and fits. A machine that comes home keeps the cards
+/// that it has there.
+fn networks(item: &ItemFacts, operation: &str, facts: &Facts, comes_home: bool, findings: &mut Vec<Finding>) {
     // To protect a machine its networks need not be ready yet.
     let severity = if operation == "protect" { "warning" } else { "error" };
     let known = || {
@@ -142,7 +225,7 @@ fn networks(item: &ItemFacts, operation: &str, facts: &Facts, findings: &mut Vec
         });
     };
     let nics = item.machine.iter().flat_map(|machine| &machine.nics);
-    for nic in nics.filter(|nic| !item.networks.iter().any(|mapping| mapping.nic == nic.id)) {
+    for nic in nics.filter(|nic| !comes_home && !item.networks.iter().any(|mapping| mapping.nic == nic.id)) {
         let cause = format!("card `{}` is mapped to no network", nic.id);
         add(
             "network-unmapped",
@@ -184,7 +267,7 @@ fn boot_preparation(machine: &Machine) -> Option<ExtraStep> {
     let reason = pair(&machine.ext, "boot-prepare")?;
     let estimate_ms = pair(&machine.ext, "boot-prepare-ms")
         .and_then(|text| text.parse().ok())
-        .unwrap_or(PREPARE_MS);
+        .unwrap_or(boot::USUAL_MS);
     Some(ExtraStep {
         id: "boot-prepare".to_owned(),
         stage: "make-ready".to_owned(),
@@ -260,9 +343,11 @@ mod tests {
         Facts {
             networks: vec![network("lan", false), network("bubble", true)],
             free: None,
-            has_machine: true,
-            has_replica: true,
-            has_target_machine: false,
+            site: Site::default(),
+            machine: Some(Known::default()),
+            replica: Some(BTreeMap::new()),
+            target_machine: None,
+            boot_preparation_ms: None,
         }
     }
 
@@ -299,7 +384,7 @@ mod tests {
         let bad = item("target", &[("nic-0", "wan")]);
         let facts = Facts {
             free: Some(0),
-            has_replica: false,
+            replica: None,
             ..facts()
         };
         let expected = [
@@ -315,7 +400,7 @@ mod tests {
     fn the_source_must_have_the_machine() {
         assert!(ids(&item("source", &[]), "protect", &facts()).is_empty());
         let gone = Facts {
-            has_machine: false,
+            machine: None,
             ..facts()
         };
         assert_eq!(ids(&item("source", &[]), "protect", &gone), ["lab/machine-missing"]);
@@ -326,12 +411,50 @@ mod tests {
         let bad = item("target", &[("nic-0", "wan"), ("nic-1", "lan")]);
         let facts = Facts {
             free: Some(0),
-            has_replica: false,
+            replica: None,
             ..facts()
         };
         for id in ids(&bad, "test", &facts) {
-            assert!(FINDINGS.iter().any(|(known, _)| format!("lab/{known}") == id), "{id}");
+            assert!(
+                ALL_FINDINGS.iter().any(|(known, _)| format!("lab/{known}") == id),
+                "{id}"
+            );
         }
+    }
+
+    #[test]
+    fn b04_the_rules_of_the_sites_platform_are_asked_with_what_was_chosen() {
+        let site: Site = serde_json::from_value(serde_json::json!({
+            "profile": "vmware",
+            "hosts": [{"id": "esx-1"}],
+            "master_targets": [{"id": "mt-l", "os": "linux", "host": "esx-1"}, {"id": "mt-w", "os": "windows", "host": "esx-1"}],
+            "configuration_servers": [{"id": "cs-1"}],
+            "process_servers": [{"id": "ps-1"}],
+        }))
+        .unwrap();
+        let facts = Facts {
+            site,
+            target_machine: Some(Known::default()),
+            ..facts()
+        };
+        let mut item = item("target", &[]);
+        item.direction = Direction::Reverse;
+        item.origin = "vmware".into();
+        item.target_machine = Some("m1".into());
+        item.ext.push(("location".into(), "original".into()));
+        item.machine = Some(Machine {
+            os: Some("linux".into()),
+            ..machine(&[("platform", "azure")])
+        });
+        assert!(ids(&item, "reprotect", &facts).is_empty());
+        item.ext.push(("option/master-target".into(), "mt-w".into()));
+        assert_eq!(ids(&item, "reprotect", &facts), ["lab/master-target-os"]);
+        let remembered = Facts {
+            replica: Some([("option/master-target".to_owned(), "mt-w".to_owned())].into()),
+            ..facts
+        };
+        item.ext.pop();
+        assert_eq!(ids(&item, "unplanned-failover", &remembered), ["lab/master-target-os"]);
     }
 
     #[test]

@@ -6,15 +6,50 @@ use landfall_sdk::adapter_types::{CreateMachine, Machine, NetworkMapping, Operat
 use landfall_sdk::{Call, Consistency, GuestCommand, Pairs};
 use serde_json::{Value, json};
 
+/// What a preparation is told beside the contract's fields.
+const WAY: [&str; 4] = ["direction", "location", "origin", "original-machine"];
+
 /// A program under its key. The lab takes its arguments as one line.
 pub(crate) fn execution(call: &Call, machine: &str, command: &GuestCommand) -> Value {
     let arguments = json!({"machine": machine, "program": command.program, "arguments": command.arguments.join(" ")});
     under_key(call, &json!({"custom": {"name": "exec", "arguments": arguments}}))
 }
 
-/// An operation under its key.
-pub(crate) fn submission(call: &Call, operation: &Operation) -> Value {
-    under_key(call, &spelled(operation))
+/// An operation under its key. `tools`: what a machine that is made is told about its guest tools.
+pub(crate) fn submission(call: &Call, operation: &Operation, tools: Option<&str>) -> Value {
+    let mut spelled = spelled(operation);
+    match operation {
+        Operation::PrepareReplica(_) => put(&mut spelled, "prepare-replica", "ext", json!(way(&call.ext))),
+        Operation::Snapshot(_) => put(&mut spelled, "snapshot", "exclude", json!(excluded(&call.ext))),
+        Operation::CreateMachine(create) => {
+            let mut ext = map(&create.ext);
+            ext.extend(tools.map(|tools| ("guest-tools", tools)));
+            put(&mut spelled, "create-machine", "ext", json!(ext));
+        }
+        _ => {}
+    }
+    under_key(call, &spelled)
+}
+
+fn put(spelled: &mut Value, operation: &str, field: &str, value: Value) {
+    if let Some(fields) = spelled.get_mut(operation).and_then(Value::as_object_mut) {
+        fields.insert(field.to_owned(), value);
+    }
+}
+
+/// Which way it goes, where to, and what the operator chose.
+fn way(ext: &Pairs) -> BTreeMap<&str, &str> {
+    let mut ext = map(ext);
+    ext.retain(|name, _| WAY.contains(name) || name.starts_with("option/"));
+    ext
+}
+
+/// By item: the disks that are left out.
+fn excluded(ext: &Pairs) -> BTreeMap<&str, &str> {
+    let named = ext
+        .iter()
+        .filter_map(|(name, disks)| Some((name.strip_prefix("exclude/")?, &**disks)));
+    named.collect()
 }
 
 fn under_key(call: &Call, operation: &Value) -> Value {
@@ -144,10 +179,26 @@ mod tests {
             points: None,
         });
         assert_eq!(
-            submission(&call, &delete),
+            submission(&call, &delete, None),
             json!({"key": "k", "installation": "site-1", "epoch": 3, "job": null, "step": "cycle", "attempt": 2,
                    "operation": {"delete-points": {"replica": "rp-1", "points": null}}})
         );
+    }
+
+    #[test]
+    fn what_a_way_home_needs_is_passed_on_and_nothing_else() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let ext = vec![
+            pair("direction", "reverse"),
+            pair("option/master-target", "mt-linux"),
+            pair("something", "else"),
+            pair("exclude/db", "d1,d2"),
+        ];
+        assert_eq!(
+            json!(way(&ext)),
+            json!({"direction": "reverse", "option/master-target": "mt-linux"})
+        );
+        assert_eq!(json!(excluded(&ext)), json!({"db": "d1,d2"}));
     }
 
     #[test]

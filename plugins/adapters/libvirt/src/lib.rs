@@ -27,6 +27,8 @@ mod target;
 mod xdr;
 mod xml;
 
+use landfall_rules::features;
+use landfall_rules::site::Platform;
 use landfall_sdk::adapter_types::{
     Extent, ExtentPage, Features, IsolationAnswer, ItemFacts, MachinePage, Network, Operation, OwnedPage, PowerAnswer,
     PreflightAnswer, SiteFacts,
@@ -75,7 +77,9 @@ fn nothing(effect: Result<(), Failure>) -> Result<Progress, Failure> {
 }
 
 impl Adapter for Libvirt {
-    fn get_features(_origin: &str, _direction: Direction) -> Features {
+    fn get_features(origin: &str, direction: Direction) -> Features {
+        let way_back = features::way_back(Some(Platform::Kvm), origin);
+        let way_back = (direction == Direction::Reverse).then(|| ("way-back".to_owned(), way_back.to_owned()));
         let keyed = KEYED.iter().map(|operation| Effect::keyed(operation));
         let idempotent = IDEMPOTENT.iter().map(|operation| Effect::idempotent(operation));
         Features {
@@ -86,7 +90,7 @@ impl Adapter for Libvirt {
             app_consistent: true,
             planned_failover: true,
             direct_transfer: Vec::new(),
-            ext: Vec::new(),
+            ext: way_back.into_iter().collect(),
         }
     }
 

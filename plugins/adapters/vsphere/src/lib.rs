@@ -30,6 +30,8 @@ mod xml;
 
 use collector::{Query, everywhere, step};
 use effect::not_offered;
+use landfall_rules::features;
+use landfall_rules::site::Platform;
 use landfall_sdk::adapter_types::{
     Extent, ExtentPage, Features, IsolationAnswer, ItemFacts, MachinePage, Network, Operation, OwnedPage, PowerAnswer,
     PreflightAnswer, SiteFacts,
@@ -51,12 +53,15 @@ impl Plugin for Vsphere {
     const NAME: &'static str = "vsphere";
     const SUMMARY: &'static str = "A VMware vCenter: power, snapshots as recovery points, clones of them";
     const CONFIG_SCHEMA: Option<&'static str> = Some(include_str!("schema.json"));
-    const FINDINGS: &'static [(&'static str, &'static str)] = preflight::FINDINGS;
+    const FINDINGS: &'static [(&'static str, &'static str)] = &preflight::ALL_FINDINGS;
 }
 
 impl Adapter for Vsphere {
     /// The same for every machine: nothing here depends on where one came from.
-    fn get_features(_origin: &str, _direction: Direction) -> Features {
+    fn get_features(origin: &str, direction: Direction) -> Features {
+        let way_back = features::way_back(Some(Platform::Vmware), origin);
+        let way_back = (direction == Direction::Reverse).then(|| ("way-back".to_owned(), way_back.to_owned()));
+        let changed_blocks = ("changed-blocks".to_owned(), "not offered".to_owned());
         Features {
             source: true,
             target: true,
@@ -65,7 +70,7 @@ impl Adapter for Vsphere {
             app_consistent: settings::quiesces().unwrap_or(false),
             planned_failover: true,
             direct_transfer: Vec::new(),
-            ext: vec![("changed-blocks".to_owned(), "not offered".to_owned())],
+            ext: way_back.into_iter().chain([changed_blocks]).collect(),
         }
     }
 

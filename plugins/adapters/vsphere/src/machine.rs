@@ -1,5 +1,6 @@
 //! A virtual machine as vCenter describes it, and in the contract's words.
 
+use landfall_rules::site::Platform;
 use landfall_sdk::adapter_types::{Disk, Machine, Nic, Power, PowerAnswer};
 use roxmltree::Node;
 
@@ -164,9 +165,15 @@ impl Vm {
         }
     }
 
+    /// vCenter still has it in its inventory, but nothing of it can be reached.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(&*self.connection, "inaccessible" | "invalid" | "orphaned")
+    }
+
     /// `vcenter` is the instance UUID of the vCenter that lists it.
     pub(crate) fn listed(self, vcenter: &str) -> Machine {
         let mut ext = vec![
+            ("platform".to_owned(), Platform::Vmware.name().to_owned()),
             ("vcenter".to_owned(), vcenter.to_owned()),
             ("instance-uuid".to_owned(), self.uuid.clone()),
             ("connection".to_owned(), self.connection.clone()),

@@ -1,8 +1,11 @@
 //! What this site has to say before an operation starts: all findings at once, each with its cure. `survey` reads; what
 //! it means is a pure function here.
 
-use landfall_sdk::adapter_types::{ItemFacts, PreflightAnswer};
-use landfall_sdk::{Finding, pair};
+use landfall_rules::machine::Machine as Known;
+use landfall_rules::site::{Platform, Site};
+use landfall_rules::{Case, Location, Options, Role};
+use landfall_sdk::adapter_types::{ItemFacts, Machine, PreflightAnswer};
+use landfall_sdk::{Direction, Finding, pair};
 
 use crate::clone::mapped;
 use crate::fault::Trouble;
@@ -13,8 +16,17 @@ use crate::survey::{self, Facts, HostFact, Store, makes_machine};
 use crate::task;
 use crate::vcenter::Vcenter;
 
-/// Every finding that this adapter can report.
-pub(crate) const FINDINGS: &[(&str, &str)] = &[
+/// Every finding that this adapter can report: its own, and those of the platforms' rules.
+pub(crate) const ALL_FINDINGS: [(&str, &str); FINDINGS.len() + landfall_rules::FINDINGS.len()] = {
+    let mut all = [("", ""); FINDINGS.len() + landfall_rules::FINDINGS.len()];
+    let (own, rules) = all.split_at_mut(FINDINGS.len());
+    own.copy_from_slice(&FINDINGS);
+    rules.copy_from_slice(&landfall_rules::FINDINGS);
+    all
+};
+
+/// The findings of this adapter's own.
+const FINDINGS: [(&str, &str); 16] = [
     (
         "machine-missing",
         "vCenter does not have the machine that the item names",
@@ -88,12 +100,59 @@ pub(crate) fn check(vcenter: &Vcenter, item: &ItemFacts, operation: &str) -> Res
         let powers_off = settings::powers_off()?;
         source(item, operation, machine.as_ref(), powers_off)
     } else {
-        target(item, operation, &survey::read(vcenter, item, operation)?)
+        let mut findings = target(item, operation, &survey::read(vcenter, item, operation)?);
+        let there = match &item.target_machine {
+            Some(machine) if item.direction == Direction::Reverse => task::machine(vcenter, machine)?,
+            _ => None,
+        };
+        findings.extend(by_rules(item, operation, there.as_ref()));
+        findings
     };
     Ok(PreflightAnswer {
         findings,
         extra_steps: Vec::new(),
     })
+}
+
+/// What the platforms' rules say to a machine that goes to this vCenter, or comes back to it. Master targets and
+/// configuration servers are nothing that a vCenter knows of, so what needs them is refused as without them.
+fn by_rules(item: &ItemFacts, operation: &str, there: Option<&Vm>) -> Vec<Finding> {
+    let site = Site {
+        profile: Some(Platform::Vmware),
+        ..Site::default()
+    };
+    let listed = |machine: &Machine| Known::listed(&machine.id, &machine.name, machine.os.as_deref(), &machine.ext);
+    let machine = item.machine.as_ref().map(listed);
+    let original = there.map(|vm| Known {
+        available: !vm.is_lost(),
+        ..Known::listed(&vm.id, &vm.name, None, &[])
+    });
+    let options: Options = item
+        .ext
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix("option/")?.to_owned(), value.clone())))
+        .collect();
+    let verdict = landfall_rules::judge(&Case {
+        operation,
+        role: Role::Target,
+        reverse: item.direction == Direction::Reverse,
+        location: match pair(&item.ext, "location") {
+            Some("original") => Some(Location::Original),
+            Some("alternate") => Some(Location::Alternate),
+            _ => None,
+        },
+        origin: &item.origin,
+        item: &item.item,
+        site: &site,
+        machine: machine.as_ref(),
+        original: original.as_ref(),
+        options: &options,
+        boot_preparation_ms: 0,
+    });
+    let findings = verdict.findings.into_iter();
+    findings
+        .map(|found| finding(found.id, found.severity.word(), &item.item, found.cause, &found.cure))
+        .collect()
 }
 
 /// What is wrong with the site.
@@ -363,7 +422,6 @@ fn finding(id: &str, severity: &str, subject: &str, cause: String, cure: &str) -
 mod tests {
     use super::*;
     use crate::machine::Card;
-    use landfall_sdk::Direction;
     use landfall_sdk::adapter_types::NetworkMapping;
 
     fn item(networks: &[(&str, &str)]) -> ItemFacts {
@@ -413,6 +471,31 @@ mod tests {
             .into_iter()
             .map(|finding| finding.id.replace("vsphere/", ""))
             .collect()
+    }
+
+    #[test]
+    fn f25_a_machine_that_vcenter_cannot_reach_is_restored_before_it_comes_back() {
+        let mut item = item(&[]);
+        item.direction = Direction::Reverse;
+        item.ext = vec![("location".into(), "original".into())];
+        let mut vm = Vm {
+            connection: "connected".into(),
+            ..Vm::default()
+        };
+        assert!(by_rules(&item, "reprotect", Some(&vm)).is_empty());
+        for connection in ["inaccessible", "orphaned", "invalid"] {
+            vm.connection = connection.into();
+            let findings = by_rules(&item, "reprotect", Some(&vm));
+            assert_eq!(findings[0].id, "vsphere/primary-unavailable");
+        }
+        item.origin = "physical".into();
+        assert_eq!(
+            by_rules(&item, "reprotect", None)[0].id,
+            "vsphere/physical-only-alternate"
+        );
+        for finding in by_rules(&item, "reprotect", Some(&vm)) {
+            assert!(ALL_FINDINGS.iter().any(|(id, _)| format!("vsphere/{id}") == finding.id));
+        }
     }
 
     #[test]
