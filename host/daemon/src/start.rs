@@ -502,8 +502,13 @@ fn injected_steps(frozen: &Frozen) -> Result<(), Refusal> {
 fn pin(engine: &Engine, frozen: &mut Frozen) -> Result<(), Refusal> {
     let mut pinned = BTreeMap::new();
     for item in frozen.items.values() {
-        for site in [&item.item.source.site, &item.item.target_site] {
-            pinned.insert(site_key(site), engine.pin_site(site)?);
+        let fencing = item.item.fencing.as_ref().map(|fencing| &fencing.site);
+        let fencing = fencing.filter(|_| frozen.operation == Operation::UnplannedFailover);
+        for site in [&item.item.source.site, &item.item.target_site].into_iter().chain(fencing) {
+            let key = site_key(site);
+            if !pinned.contains_key(&key) {
+                pinned.insert(key, engine.pin_site(site)?);
+            }
         }
     }
     if frozen.operation.failover_kind().is_some() {
@@ -665,12 +670,29 @@ async fn set_effects(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Re
             sites.insert((site.to_owned(), facts.operation.clone()), from_effect(&facts));
         }
     }
+    let cannot = cannot_fence(frozen, &sites);
+    frozen.findings.extend(cannot);
     let actions = action_effects(engine, frozen).await?;
     frozen.set_effects(|step: &Step| match operation_name(&step.kind) {
         Some(name) => sites.get(&(step.calls.clone()?, name.to_owned())).copied(),
         None => actions.get(&step.id).copied(),
     });
     Ok(())
+}
+
+/// A site that is named for fencing and does not offer it: then a source that is not proved off waits for a person.
+fn cannot_fence(frozen: &Frozen, sites: &BTreeMap<(String, String), EffectFacts>) -> Vec<Finding> {
+    let steps = frozen.graph.steps.iter().filter(|step| step.kind == StepKind::Stonith);
+    let say = |step: &Step| {
+        let offered = (step.calls.clone()?, operation_name(&step.kind)?.to_owned());
+        if sites.contains_key(&offered) {
+            return None;
+        }
+        let (site, operation) = offered;
+        let cause = format!("site `{site}` is named for fencing and does not offer `{operation}`");
+        Some(finding(codes::NOT_FENCED, Severity::Warning, step.items.first()?, cause))
+    };
+    steps.filter_map(say).collect()
 }
 
 async fn action_effects(engine: &Arc<Engine>, frozen: &Frozen) -> Result<BTreeMap<String, EffectFacts>, Refusal> {

@@ -114,7 +114,10 @@ fn trouble(job: &Job, item: &str, outcome: Outcome) -> Option<Trouble> {
         Outcome::Failed => Some(Trouble::Failed),
         Outcome::CompletedWithErrors => {
             let bad = job.steps_of(item).any(|(step, state)| {
-                let own = !matches!(step.kind, StepKind::Action { .. } | StepKind::Shutdown | StepKind::Hold);
+                let own = !matches!(
+                    step.kind,
+                    StepKind::Action { .. } | StepKind::Shutdown | StepKind::Hold | StepKind::Stonith
+                );
                 own && matches!(
                     state.status,
                     Status::Failed | Status::NotRun | Status::Skipped { goes_on: false }

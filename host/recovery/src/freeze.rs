@@ -209,6 +209,7 @@ pub fn operation_name(kind: &StepKind) -> Option<&'static str> {
         StepKind::Start => "start",
         StepKind::Stop => "stop",
         StepKind::Delete => "delete-machine",
+        StepKind::Stonith => "fence",
         StepKind::PrepareReplica => "prepare-replica",
         StepKind::DeletePoints => "delete-points",
         _ => return None,
@@ -242,6 +243,11 @@ const WORK: Patience = Patience {
 const ONCE: Patience = Patience {
     retries: 0,
     timeout_ms: 2 * 60_000,
+};
+/// Cutting a machine's power takes a management controller seconds, and the machine waits for it.
+const FENCING: Patience = Patience {
+    retries: 3,
+    timeout_ms: 5 * 60_000,
 };
 /// Moving data: a day, and a site that comes and goes.
 const TRANSFER: Patience = Patience {

@@ -118,6 +118,8 @@ pub enum StepKind {
         /// Why this machine needs it.
         reason: String,
     },
+    /// Have the source's power cut by whom the inventory names, unless it is proved off.
+    Stonith,
     /// Prove that the source is off.
     Fence,
     /// Start the created machine.
@@ -144,7 +146,9 @@ impl StepKind {
         match self {
             // Without its proof no machine is activated, whoever asks (X03).
             Self::Fence | Self::ProveIsolation => Skip::Refused,
-            Self::Action { .. } | Self::Shutdown | Self::Hold | Self::Milestone | Self::Stop => Skip::GoesOn,
+            Self::Action { .. } | Self::Shutdown | Self::Hold | Self::Stonith | Self::Milestone | Self::Stop => {
+                Skip::GoesOn
+            },
             _ => Skip::LeavesOut,
         }
     }

@@ -13,6 +13,8 @@ pub(crate) struct Inventory<'a> {
     pub(crate) app_consistent_every: Option<&'a str>,
     pub(crate) production: &'a str,
     pub(crate) test: &'a str,
+    /// The site that can fence all of them.
+    pub(crate) fencing: Option<&'a str>,
 }
 
 impl Default for Inventory<'_> {
@@ -25,6 +27,7 @@ impl Default for Inventory<'_> {
             app_consistent_every: None,
             production: "lan",
             test: "bubble",
+            fencing: None,
         }
     }
 }
@@ -58,8 +61,12 @@ impl<'a> Inventory<'a> {
             .app_consistent_every
             .map(|every| format!(", app-consistent-every: {every}"))
             .unwrap_or_default();
+        let fencing = self
+            .fencing
+            .map(|site| format!("  fencing: {{ site: {site} }}\n"))
+            .unwrap_or_default();
         let mut text = format!(
-            "defaults:\n  source-site: north\n  target-site: south\n  networks:\n    - {{ nic: nic-0, production: {production}, \
+            "defaults:\n  source-site: north\n  target-site: south\n{fencing}  networks:\n    - {{ nic: nic-0, production: {production}, \
              test: {test} }}\n  replication: {{ rpo: {rpo}, points-every: {points_every}{app} }}\n"
         );
         if !self.grouped.is_empty() {
@@ -102,11 +109,19 @@ pub(crate) struct Configuration {
     pub(crate) hook: u16,
     /// The only port that it may speak to.
     pub(crate) granted: u16,
+    /// A third site, in the lab `c`.
+    pub(crate) controllers: Option<&'static str>,
 }
 
 impl Configuration {
     pub(crate) fn text(&self) -> String {
-        let Self { lab, hook, granted, .. } = self;
+        let Self {
+            lab,
+            hook,
+            granted,
+            controllers,
+            ..
+        } = self;
         let header = if self.keyed {
             ", key-header = \"Idempotency-Key\""
         } else {
@@ -120,14 +135,15 @@ impl Configuration {
             )
         };
         format!(
-            "listen = \"127.0.0.1:0\"\ndata = \"data\"\nplugins = \"plugins\"\n{}{}\
+            "listen = \"127.0.0.1:0\"\ndata = \"data\"\nplugins = \"plugins\"\n{}{}{}\
              [runbooks.webhook]\nconfig = {{ url = \"http://127.0.0.1:{hook}/hooks/it\"{header} }}\n\
              [runbooks.webhook.grants]\nhttp = [{{ scheme = \"http\", host = \"127.0.0.1\", port = {granted} }}]\n\
              [runbooks.http-check.grants]\ninterfaces = [\"clock\"]\n\
              http = [{{ scheme = \"http\", host = \"127.0.0.1\", port = {lab} }}]\n\
              [runbooks.wait.grants]\ninterfaces = [\"clock\"]\n",
             site("north", "a"),
-            site("south", "b")
+            site("south", "b"),
+            controllers.map(|name| site(name, "c")).unwrap_or_default(),
         )
     }
 }

@@ -38,6 +38,7 @@ impl World {
             keyed: true,
             hook: port,
             granted: port,
+            controllers: None,
         };
         change(&mut configuration);
         fs::write(directory.path().join("landfall.toml"), configuration.text()).expect("the configuration");

@@ -2,6 +2,7 @@
 //! INTENT hashes it, and a restart repeats it.
 
 use landfall_recovery::consequence::{chosen, outputs_of};
+use landfall_recovery::document::Side;
 use landfall_recovery::freeze::FrozenItem;
 use landfall_recovery::graph::{Step, StepIndex, StepKind};
 use landfall_recovery::job::{Job, Status};
@@ -28,8 +29,19 @@ pub(crate) enum Arguments {
     Check { item: String },
     /// A policy's choice.
     Choose { items: Vec<String> },
-    /// A read of the source's power.
-    Fence { site: String, machine: String },
+    /// The operation `fence`, if the source's power is not read as off.
+    Stonith {
+        site: String,
+        operation: Box<wit::Operation>,
+        source: Side,
+    },
+    /// A read of the source's power; where it was cut, first by whom it was.
+    Fence {
+        site: String,
+        machine: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cut: Option<Side>,
+    },
     /// A read of the networks of a test.
     Isolation { site: String, networks: Vec<String> },
     /// The first full copy.
@@ -105,7 +117,19 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
         StepKind::Fence => Arguments::Fence {
             site: source.site,
             machine: source.machine,
+            cut: outputs_of(job, name, |kind| *kind == StepKind::Stonith).and(item.item.fencing.clone()),
         },
+        StepKind::Stonith => {
+            let fencing = item.item.fencing.clone();
+            let fencing = fencing.ok_or_else(|| format!("the inventory names nobody that can fence `{name}`"))?;
+            Arguments::Stonith {
+                site: fencing.site,
+                operation: Box::new(wit::Operation::Fence(wit::MachineRef {
+                    machine: fencing.machine,
+                })),
+                source,
+            }
+        }
         StepKind::ProveIsolation => Arguments::Isolation {
             site: target,
             networks: networks_of(job, item),

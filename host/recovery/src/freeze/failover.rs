@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Builder, NewStep, ONCE, Patience, READ, TRANSFER, WORK, needs};
+use super::{Builder, FENCING, NewStep, ONCE, Patience, READ, TRANSFER, WORK, needs};
 use crate::document::{Action, OnError, Position};
 use crate::graph::{Edge, Graph, Stage, StepIndex, StepKind, Wait};
 use crate::words::FailoverKind;
@@ -279,6 +279,17 @@ impl<'a> Failover<'a> {
                 row(vec![needs(last)], WORK),
             );
         }
+        let unplanned = self.kind == FailoverKind::Unplanned;
+        let mut before = needs(last);
+        if let Some(fencing) = item.item.fencing.as_ref().filter(|_| unplanned) {
+            let row = row(vec![before], FENCING);
+            let cut = self.item_step("stonith", name, StepKind::Stonith, Some(&fencing.site), row);
+            // Whatever comes of it: the proof decides.
+            before = Edge {
+                step: cut,
+                wait: Wait::End,
+            };
+        }
         let proof = if test {
             self.item_step(
                 "isolation",
@@ -293,7 +304,7 @@ impl<'a> Failover<'a> {
                 name,
                 StepKind::Fence,
                 Some(source),
-                row(vec![needs(last)], ONCE),
+                row(vec![before], ONCE),
             )
         };
         self.item_step(
