@@ -115,7 +115,12 @@ fn unknown_sites(engine: &Engine, inventory: &Inventory, text: &str) -> Vec<Diag
     let named: BTreeSet<&str> = inventory
         .items
         .values()
-        .flat_map(|item| [item.source.site.as_str(), item.target_site.as_str()])
+        .flat_map(|item| {
+            let fencing = item.fencing.as_ref().map(|fencing| fencing.site.as_str());
+            [item.source.site.as_str(), item.target_site.as_str()]
+                .into_iter()
+                .chain(fencing)
+        })
         .collect();
     named
         .into_iter()

@@ -217,6 +217,8 @@ impl Engine {
                         Some("planned-failover") => WayBack::PlannedFailover,
                         _ => WayBack::Reprotect,
                     },
+                    point_choices: said("point-choices")
+                        .map(|names| names.split(',').map(|name| name.trim().to_owned()).collect()),
                     observed_at,
                 }
             }

@@ -4,6 +4,7 @@
 mod look;
 mod subject;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -108,7 +109,7 @@ pub(crate) async fn start(
     let mut frozen = shape(engine, (operation, direction), plan, items, &request, who, requested_at)?;
     place(engine, &mut frozen, &request, &sites, &listing)?;
     pin(engine, &mut frozen)?;
-    choose_policy(engine, &mut frozen, &request).await?;
+    choose_policy(engine, &mut frozen, &request, &sites).await?;
     frozen.findings = known_findings(engine, &frozen, &sites);
     frozen.findings.extend(left_out);
     frozen
@@ -436,8 +437,16 @@ fn injected_steps(frozen: &Frozen) -> Result<(), Refusal> {
 fn pin(engine: &Engine, frozen: &mut Frozen) -> Result<(), Refusal> {
     let mut pinned = BTreeMap::new();
     for item in frozen.items.values() {
-        for site in [&item.item.source.site, &item.item.target_site] {
-            pinned.insert(site_key(site), engine.pin_site(site)?);
+        let fencing = item.item.fencing.as_ref().map(|fencing| &fencing.site);
+        let fencing = fencing.filter(|_| frozen.operation == Operation::UnplannedFailover);
+        for site in [&item.item.source.site, &item.item.target_site]
+            .into_iter()
+            .chain(fencing)
+        {
+            let key = site_key(site);
+            if let Entry::Vacant(free) = pinned.entry(key) {
+                free.insert(engine.pin_site(site)?);
+            }
         }
     }
     if frozen.operation.failover_kind().is_some() {
@@ -450,7 +459,12 @@ fn pin(engine: &Engine, frozen: &mut Frozen) -> Result<(), Refusal> {
 }
 
 /// Settles which policy chooses, and whether it wants pending data processed first.
-async fn choose_policy(engine: &Arc<Engine>, frozen: &mut Frozen, request: &JobRequest) -> Result<(), Refusal> {
+async fn choose_policy(
+    engine: &Arc<Engine>,
+    frozen: &mut Frozen,
+    request: &JobRequest,
+    sites: &Sites,
+) -> Result<(), Refusal> {
     let Some(mut choice) = frozen.point.clone() else {
         return Ok(());
     };
@@ -463,6 +477,7 @@ async fn choose_policy(engine: &Arc<Engine>, frozen: &mut Frozen, request: &JobR
         choice.params.clear();
     }
     choice.params.extend(request.point_params.clone());
+    let narrowed = narrowed(frozen, sites);
     match frozen.operation {
         Operation::PlannedFailover if !asked => choice = PointChoice::default(),
         // Nothing new comes from a source that was left: one goes to what is there.
@@ -472,7 +487,23 @@ async fn choose_policy(engine: &Arc<Engine>, frozen: &mut Frozen, request: &JobR
                 "say which point to change to: `point`".to_owned(),
             ));
         }
+        // What the plan says was said for the way out.
+        _ if !asked && narrowed.as_ref().is_some_and(|only| !only.contains(&choice.choice)) => {
+            choice = PointChoice {
+                choice: LATEST_PROCESSED.to_owned(),
+                ..PointChoice::default()
+            };
+        }
         _ => {}
+    }
+    if let Some(only) = narrowed.filter(|only| !only.contains(&choice.choice)) {
+        let what = format!(
+            "machines of `{}` come back to {} only, not to `{}`",
+            frozen.plan.name,
+            only.join(", "),
+            choice.choice
+        );
+        return Err(Refusal::refused(codes::CHOICE_REFUSED, what));
     }
     let pinned = engine.pin_policy(&choice.policy)?;
     let policy = engine.pinned_policy(&choice.policy, &pinned).await?;
@@ -518,6 +549,20 @@ async fn choose_policy(engine: &Arc<Engine>, frozen: &mut Frozen, request: &JobR
     frozen.plugins.insert(format!("policy:{}", choice.policy), pinned);
     frozen.point = Some(choice);
     Ok(())
+}
+
+/// The standard policy's choice that waits for nothing.
+const LATEST_PROCESSED: &str = "latest-processed";
+
+/// The choices of a point to which the platforms of the job's machines are limited on their way back (B20).
+fn narrowed(frozen: &Frozen, sites: &Sites) -> Option<Vec<String>> {
+    if frozen.direction != Direction::Reverse {
+        return None;
+    }
+    frozen.items.iter().find_map(|(name, item)| {
+        let facts = sites.of(&item.item.source.site, name, frozen.direction)?;
+        facts.point_choices.clone()
+    })
 }
 
 /// What the host itself has to say.
@@ -621,12 +666,34 @@ async fn set_effects(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Re
             sites.insert((site.to_owned(), facts.operation.clone()), from_effect(&facts));
         }
     }
+    let cannot = cannot_fence(frozen, &sites);
+    frozen.findings.extend(cannot);
     let actions = action_effects(engine, frozen).await?;
     frozen.set_effects(|step: &Step| match operation_name(&step.kind) {
         Some(name) => sites.get(&(step.calls.clone()?, name.to_owned())).copied(),
         None => actions.get(&step.id).copied(),
     });
     Ok(())
+}
+
+/// A site that is named for fencing and does not offer it: then a source that is not proved off waits for a person.
+fn cannot_fence(frozen: &Frozen, sites: &BTreeMap<(String, String), EffectFacts>) -> Vec<Finding> {
+    let steps = frozen.graph.steps.iter().filter(|step| step.kind == StepKind::Stonith);
+    let say = |step: &Step| {
+        let offered = (step.calls.clone()?, operation_name(&step.kind)?.to_owned());
+        if sites.contains_key(&offered) {
+            return None;
+        }
+        let (site, operation) = offered;
+        let cause = format!("site `{site}` is named for fencing and does not offer `{operation}`");
+        Some(finding(
+            codes::NOT_FENCED,
+            Severity::Warning,
+            step.items.first()?,
+            cause,
+        ))
+    };
+    steps.filter_map(say).collect()
 }
 
 async fn action_effects(engine: &Arc<Engine>, frozen: &Frozen) -> Result<BTreeMap<String, EffectFacts>, Refusal> {

@@ -4,6 +4,7 @@
 mod action;
 mod arguments;
 mod data;
+mod fencing;
 mod guests;
 mod operation;
 mod read;
@@ -32,8 +33,8 @@ use crate::sites::Pins;
 
 pub(crate) use action::runbook_key;
 pub(crate) use arguments::{Arguments, arguments, listed, network_mappings, present, told};
+pub(crate) use fencing::proved;
 pub(crate) use operation::site_key;
-pub(crate) use read::proved;
 
 /// What is to be done with a step.
 pub(crate) struct Work {
@@ -282,7 +283,12 @@ async fn call(task: &Task, arguments: Arguments, begin: Begin) -> Report {
         Arguments::Action { runbook, context } => action::run(task, &runbook, *context, begin).await,
         Arguments::Check { item } => read::check(task, &item).await,
         Arguments::Choose { items } => read::choose(task, &items).await,
-        Arguments::Fence { site, machine } => read::fence(task, &site, &machine).await,
+        Arguments::Stonith {
+            site,
+            operation,
+            source,
+        } => fencing::stonith(task, &site, *operation, &source, begin).await,
+        Arguments::Fence { site, machine, cut } => fencing::fence(task, &site, &machine, cut.as_ref()).await,
         Arguments::Isolation { site, networks } => read::isolation(task, &site, &networks).await,
         Arguments::Seed { item, base } => data::seed(task, &item, base.as_deref()).await,
         Arguments::Sync { items } => data::sync(task, &items).await,

@@ -42,12 +42,7 @@ pub(crate) fn job(job: &Job, notes: &Notes, steps: bool) -> JobView {
 /// A job as a list has it: what it costs does not grow with its machines' own facts.
 pub(crate) fn summary(job: &Job) -> JobView {
     let frozen = &job.frozen;
-    let mut counts = BTreeMap::new();
-    for (step, state) in frozen.graph.steps.iter().zip(&job.steps) {
-        if !step.kind.is_milestone() {
-            *counts.entry(status_name(&state.status).to_owned()).or_insert(0) += 1;
-        }
-    }
+    let counts = job.counts().iter().map(|(name, count)| ((*name).to_owned(), *count));
     JobView {
         id: frozen.job.clone(),
         operation: frozen.operation.name().to_owned(),
@@ -62,7 +57,7 @@ pub(crate) fn summary(job: &Job) -> JobView {
         requested_at: frozen.requested_at,
         ended_at: job.ended_at,
         hash: job.hash.clone(),
-        counts,
+        counts: counts.collect(),
         allowed_actions: allowed_actions(job).into_iter().map(str::to_owned).collect(),
         findings: frozen.findings.clone(),
         items: Vec::new(),
@@ -98,19 +93,16 @@ fn job_status(job: &Job) -> &'static str {
 
 /// What a person may do with a job.
 fn allowed_actions(job: &Job) -> Vec<&'static str> {
-    let troubled = job.steps.iter().any(|state| {
-        matches!(
-            state.status,
-            Status::Stuck { .. } | Status::Failed | Status::Backoff { .. }
-        )
-    });
+    let troubled = ["stuck", "failed", "retrying"]
+        .iter()
+        .any(|name| job.counts().contains_key(name));
     let waits = job
         .stuck()
         .any(|index| job.step(index).is_some_and(|(step, _)| step.kind == StepKind::Fence));
-    let parked = job
-        .steps
-        .iter()
-        .any(|state| matches!(&state.status, Status::Stuck { code, .. } if codes::parks(code)));
+    let parked = job.stuck().any(|index| {
+        let state = job.steps.get(index).map(|state| &state.status);
+        matches!(state, Some(Status::Stuck { code, .. }) if codes::parks(code))
+    });
     let mut actions = Vec::new();
     match &job.outcome {
         None => {
@@ -140,19 +132,6 @@ fn allowed_actions(job: &Job) -> Vec<&'static str> {
         Some((Outcome::Succeeded | Outcome::Abandoned, _)) => {}
     }
     actions
-}
-
-pub(crate) fn status_name(status: &Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Running { .. } => "running",
-        Status::Backoff { .. } => "retrying",
-        Status::Stuck { .. } => "stuck",
-        Status::Done => "done",
-        Status::Skipped { .. } => "skipped",
-        Status::Failed => "failed",
-        Status::NotRun => "not-run",
-    }
 }
 
 fn job_item(job: &Job, item: &str) -> JobItemView {
@@ -210,7 +189,7 @@ fn stage_of(job: &Job, item: &str) -> (Option<String>, &'static str) {
     if let Some((step, _)) = has(|status| matches!(status, Status::Stuck { .. })) {
         return (stage(step), "stuck");
     }
-    let essential = |step: &Step| !matches!(step.kind, StepKind::Shutdown | StepKind::Hold);
+    let essential = |step: &Step| !matches!(step.kind, StepKind::Shutdown | StepKind::Hold | StepKind::Stonith);
     if let Some((step, _)) = steps
         .iter()
         .find(|(step, status)| matches!(status, Status::Failed) && essential(step))
@@ -261,7 +240,7 @@ fn step_views(job: &Job, notes: &Notes) -> Vec<StepView> {
                 .filter_map(|edge| Some(all.get(edge.step)?.id.clone()))
                 .collect(),
             class: name_of(&step.effect.class),
-            status: status_name(&state.status).to_owned(),
+            status: state.status.name().to_owned(),
             attempt: state.attempt,
             begun_at: state.begun_at,
             ended_at: state.ended_at,

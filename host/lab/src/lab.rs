@@ -110,6 +110,15 @@ impl Lab {
             .ok_or_else(|| Failure::refused("unknown-site", format!("there is no site `{name}`")))
     }
 
+    /// The site whose machines are meant where this one is called, by its name: of management controllers, the one that
+    /// they control.
+    pub(crate) fn behind<'a>(&'a self, name: &'a str) -> Result<(&'a str, &'a Site), Failure> {
+        match &self.site(name)?.settings.controls {
+            Some(controlled) => Ok((controlled, self.site(controlled)?)),
+            None => Ok((name, self.site(name)?)),
+        }
+    }
+
     /// The first fault that fits a request.
     pub(crate) fn fault(&self, site: &str, operation: &str, subjects: &[&str], forced: Option<bool>) -> Option<Fault> {
         self.state

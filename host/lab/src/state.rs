@@ -56,6 +56,9 @@ pub(crate) struct Settings {
     pub(crate) planned_failover: bool,
     /// Machines that the site can hold; none: no limit.
     pub(crate) capacity: Option<u64>,
+    /// It is no site of its own but the management controllers of that one's machines: they answer when that site does
+    /// not, read power and cut it, and do nothing else.
+    pub(crate) controls: Option<String>,
 }
 
 impl Default for Settings {
@@ -75,6 +78,7 @@ impl Default for Settings {
             app_consistent: true,
             planned_failover: true,
             capacity: None,
+            controls: None,
         }
     }
 }

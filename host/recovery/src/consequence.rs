@@ -143,7 +143,11 @@ fn trouble(job: &Job, item: &str, outcome: Outcome) -> Option<Trouble> {
             let bad = job.steps_of(item).any(|(step, state)| {
                 let own = !matches!(
                     step.kind,
-                    StepKind::Action { .. } | StepKind::Shutdown | StepKind::Hold | StepKind::Release
+                    StepKind::Action { .. }
+                        | StepKind::Shutdown
+                        | StepKind::Hold
+                        | StepKind::Release
+                        | StepKind::Stonith
                 );
                 own && matches!(
                     state.status,

@@ -93,33 +93,18 @@ fn begin(job: &Job, now: Millis, limits: &Limits, plan: &mut Plan) {
         Some(Status::Backoff { until }) => *until <= now,
         _ => false,
     };
-    let again: Vec<StepIndex> = job.backing_off().filter(due).collect();
-    for index in again.into_iter().chain(job.ready()) {
-        // A proof that has grown old is made anew before the machine is activated; meanwhile the start waits.
-        let index = match stale_proof(job, index, now) {
-            None => index,
-            Some((fence, true)) => fence,
-            Some((_, false)) => continue,
-        };
-        let Some((step, state)) = job.step(index) else { continue };
-        if state.doubted && step.effect.class == EffectClass::OneShot {
-            plan.next.push(Next::Ask {
-                event: in_doubt(job, index),
-            });
-            continue;
-        }
-        if let Some(name) = step.calls.as_deref() {
-            let count = in_flight.entry(name).or_default();
-            if *count >= limits.of(name) {
-                continue;
+    for index in job.backing_off().filter(due) {
+        begin_one(job, index, now, (limits, &mut in_flight), plan);
+    }
+    for (lane, steps) in job.ready() {
+        for index in steps {
+            let full = |name: &String| in_flight.get(name.as_str()).copied().unwrap_or(0) >= limits.of(name);
+            if lane.as_ref().is_some_and(full) {
+                // Of thousands that wait for the same site none is looked at before there is room.
+                break;
             }
-            *count += 1;
+            begin_one(job, *index, now, (limits, &mut in_flight), plan);
         }
-        plan.next.push(Next::Begin {
-            step: index,
-            attempt: state.attempt + 1,
-            generation: state.generation,
-        });
     }
     plan.wake_at = job
         .backing_off()
@@ -128,6 +113,41 @@ fn begin(job: &Job, now: Millis, limits: &Limits, plan: &mut Plan) {
             _ => None,
         })
         .min();
+}
+
+/// Has a step begin if its site has room.
+fn begin_one<'j>(
+    job: &'j Job,
+    index: StepIndex,
+    now: Millis,
+    (limits, in_flight): (&Limits, &mut BTreeMap<&'j str, usize>),
+    plan: &mut Plan,
+) {
+    // A proof that has grown old is made anew before the machine is activated; meanwhile the start waits.
+    let index = match stale_proof(job, index, now) {
+        None => index,
+        Some((fence, true)) => fence,
+        Some((_, false)) => return,
+    };
+    let Some((step, state)) = job.step(index) else { return };
+    if state.doubted && step.effect.class == EffectClass::OneShot {
+        plan.next.push(Next::Ask {
+            event: in_doubt(job, index),
+        });
+        return;
+    }
+    if let Some(name) = step.calls.as_deref() {
+        let count = in_flight.entry(name).or_default();
+        if *count >= limits.of(name) {
+            return;
+        }
+        *count += 1;
+    }
+    plan.next.push(Next::Begin {
+        step: index,
+        attempt: state.attempt + 1,
+        generation: state.generation,
+    });
 }
 
 /// The proof step to repeat before this start, if its proof is too old, and whether it is there to be repeated now.

@@ -266,6 +266,7 @@ pub fn operation_name(kind: &StepKind) -> Option<&'static str> {
         StepKind::ChangePoint => "change-point",
         StepKind::Delete | StepKind::DeleteSource => "delete-machine",
         StepKind::DeleteReplica => "delete-replica",
+        StepKind::Stonith => "fence",
         StepKind::PrepareReplica => "prepare-replica",
         StepKind::DeletePoints => "delete-points",
         _ => return None,
@@ -304,6 +305,11 @@ const ONCE: Patience = Patience {
 const AGENT: Patience = Patience {
     retries: u32::MAX,
     timeout_ms: 15 * 60_000,
+};
+/// Cutting a machine's power takes a management controller seconds, and the machine waits for it.
+const FENCING: Patience = Patience {
+    retries: 3,
+    timeout_ms: 5 * 60_000,
 };
 /// Moving data: a day, and a site that comes and goes.
 const TRANSFER: Patience = Patience {

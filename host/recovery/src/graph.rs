@@ -118,6 +118,8 @@ pub enum StepKind {
         /// Why this machine needs it.
         reason: String,
     },
+    /// Have the source's power cut by whom the inventory names, unless it is proved off.
+    Stonith,
     /// Prove that the source is off.
     Fence,
     /// Start the created machine.
@@ -171,6 +173,7 @@ impl StepKind {
             | Self::Hold
             | Self::StopOld
             | Self::HoldOld
+            | Self::Stonith
             | Self::Release
             | Self::ReleaseSource
             | Self::DeleteReplica

@@ -312,7 +312,9 @@ impl ItemState {
             ItemEvent::Returned => {
                 self.clear_risk();
                 self.created = None;
-                self.place(None);
+                if self.location != Some(Location::Original) {
+                    self.place(None);
+                }
                 self.phase = Phase::Protected;
                 self.recovered = None;
             }
@@ -480,5 +482,7 @@ pub fn oriented(item: &Item, state: &ItemState, direction: Direction, home_netwo
         })
     };
     item.networks = item.networks.iter().filter_map(back).collect();
+    // Who can cut the power of the machine at home has no say away from it.
+    item.fencing = None;
     item
 }

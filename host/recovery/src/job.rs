@@ -48,6 +48,20 @@ pub enum Status {
 }
 
 impl Status {
+    /// In a word, as people are shown it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running { .. } => "running",
+            Self::Backoff { .. } => "retrying",
+            Self::Stuck { .. } => "stuck",
+            Self::Done => "done",
+            Self::Skipped { .. } => "skipped",
+            Self::Failed => "failed",
+            Self::NotRun => "not-run",
+        }
+    }
+
     fn is_over(&self) -> bool {
         matches!(self, Self::Done | Self::Skipped { .. } | Self::Failed | Self::NotRun)
     }
@@ -80,6 +94,8 @@ pub struct StepState {
     held: u32,
     /// As those that wait for it last saw it.
     view: View,
+    /// Under which name it is counted; none yet: empty.
+    counted: &'static str,
 }
 
 /// A job as the journal tells it.
@@ -103,16 +119,22 @@ pub struct Job {
     pub stopping: Option<Stopping>,
     /// Restored from a backup, with the epoch of then: nothing is done until a person lets it go on.
     pub held: Option<u64>,
-    ready: BTreeSet<StepIndex>,
+    /// Steps that could begin, by whom they call: each has a limit of its own, so that nobody looks through those who
+    /// wait for their turn.
+    ready: BTreeMap<Lane, BTreeSet<StepIndex>>,
     /// Steps whose outcome is outstanding.
     running: BTreeSet<StepIndex>,
     backoff: BTreeSet<StepIndex>,
     stuck: BTreeSet<StepIndex>,
+    counts: BTreeMap<&'static str, usize>,
     /// Index of the edges in the other direction.
     dependents: Arc<Vec<Vec<(StepIndex, Wait)>>>,
     /// Index of the steps by item, so that what an item's earlier steps gave is found without a search.
     by_item: Arc<HashMap<String, Vec<StepIndex>>>,
 }
+
+/// The site or runbook that a step calls; none: the host alone.
+pub type Lane = Option<String>;
 
 /// Why nothing new is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +171,12 @@ impl Job {
             }
         }
         let steps = graph.steps.iter().map(|_| StepState::new()).collect();
+        let mut ready: BTreeMap<Lane, BTreeSet<StepIndex>> = BTreeMap::new();
+        for step in &graph.steps {
+            if !ready.contains_key(&step.calls) {
+                ready.insert(step.calls.clone(), BTreeSet::new());
+            }
+        }
         let mut job = Self {
             pins: Arc::new(frozen.plugins.clone()),
             frozen,
@@ -159,10 +187,11 @@ impl Job {
             ended_at: None,
             stopping: None,
             held: None,
-            ready: BTreeSet::new(),
+            ready,
             running: BTreeSet::new(),
             backoff: BTreeSet::new(),
             stuck: BTreeSet::new(),
+            counts: BTreeMap::new(),
             dependents: Arc::new(dependents),
             by_item: Arc::new(by_item),
         };
@@ -200,9 +229,14 @@ impl Job {
             .filter_map(|index| self.step(*index))
     }
 
-    /// Steps that could begin, lowest first.
-    pub fn ready(&self) -> impl Iterator<Item = StepIndex> + '_ {
-        self.ready.iter().copied()
+    /// Steps that could begin, by whom they call, lowest first.
+    pub fn ready(&self) -> impl Iterator<Item = (&Lane, &BTreeSet<StepIndex>)> + '_ {
+        self.ready.iter().filter(|(_, steps)| !steps.is_empty())
+    }
+
+    /// How many steps stand how, by [`Status::name`]; milestones are not counted.
+    pub fn counts(&self) -> &BTreeMap<&'static str, usize> {
+        &self.counts
     }
 
     /// Steps whose outcome is outstanding.
@@ -470,14 +504,20 @@ impl Job {
 
     /// Puts a step into the sets that its status belongs to.
     fn file(&mut self, index: StepIndex) {
-        let Some(state) = self.steps.get(index) else { return };
-        let milestone = self
-            .frozen
-            .graph
-            .steps
-            .get(index)
-            .is_some_and(|step| step.kind.is_milestone());
+        let (Some(step), Some(state)) = (self.frozen.graph.steps.get(index), self.steps.get_mut(index)) else {
+            return;
+        };
+        let milestone = step.kind.is_milestone();
         let ready = state.status == Status::Pending && state.waiting == 0 && !milestone;
+        let name = state.status.name();
+        if !milestone && state.counted != name {
+            if let Some(count) = self.counts.get_mut(state.counted) {
+                *count -= 1;
+            }
+            self.counts.retain(|_, count| *count > 0);
+            *self.counts.entry(name).or_default() += 1;
+            state.counted = name;
+        }
         let member = |set: &mut BTreeSet<StepIndex>, is: bool| {
             if is {
                 set.insert(index)
@@ -485,7 +525,9 @@ impl Job {
                 set.remove(&index)
             };
         };
-        member(&mut self.ready, ready);
+        if let Some(lane) = self.ready.get_mut(&step.calls) {
+            member(lane, ready);
+        }
         member(&mut self.running, matches!(state.status, Status::Running { .. }));
         member(&mut self.backoff, matches!(state.status, Status::Backoff { .. }));
         member(&mut self.stuck, matches!(state.status, Status::Stuck { .. }));
@@ -578,6 +620,7 @@ impl StepState {
             waiting: 0,
             held: 0,
             view: View::Open,
+            counted: "",
         }
     }
 

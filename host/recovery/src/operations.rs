@@ -140,6 +140,9 @@ pub struct SiteFacts {
     /// How machines of this origin come back from it.
     #[serde(default)]
     pub way_back: WayBack,
+    /// The only choices of a point for machines of this origin on their way back (B20); none: all that a policy has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_choices: Option<Vec<String>>,
     /// When it was asked, in host time.
     pub observed_at: Millis,
 }

@@ -173,7 +173,7 @@ impl Reader {
     pub fn chain(&self, job: &str) -> Result<Option<Chain>, StoreError> {
         let connection = self.connection();
         let found: Option<(String, Vec<u8>)> = connection
-            .prepare_cached("SELECT frozen, head FROM jobs WHERE id = ?1")?
+            .prepare_cached("SELECT body, head FROM jobs JOIN frozen ON job = id WHERE id = ?1")?
             .query_row([job], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((frozen, head)) = found else { return Ok(None) };
@@ -209,7 +209,7 @@ impl Reader {
     pub fn texts(&self, job: &str) -> Result<Option<(String, Vec<String>)>, StoreError> {
         let connection = self.connection();
         let frozen: Option<String> = connection
-            .prepare_cached("SELECT frozen FROM jobs WHERE id = ?1")?
+            .prepare_cached("SELECT body FROM frozen WHERE job = ?1")?
             .query_row([job], |row| row.get(0))
             .optional()?;
         let Some(frozen) = frozen else { return Ok(None) };
@@ -224,7 +224,7 @@ impl Reader {
     pub fn frozen(&self, job: &str) -> Result<Option<Frozen>, StoreError> {
         let text: Option<String> = self
             .connection()
-            .prepare_cached("SELECT frozen FROM jobs WHERE id = ?1")?
+            .prepare_cached("SELECT body FROM frozen WHERE job = ?1")?
             .query_row([job], |row| row.get(0))
             .optional()?;
         text.map(|text| serde_json::from_str(&text).map_err(|source| StoreError::Value("jobs", source)))

@@ -8,7 +8,7 @@ use crate::seal::{Key, Seal, hex};
 use crate::{Identity, StoreError, crc, faults};
 
 /// Raised with every change of the tables; a file with a higher number is refused.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 pub(crate) const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -48,6 +48,13 @@ ALTER TABLE jobs ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE state ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
 ";
 
+/// Format 3: what a job was started with is megabytes, and stands apart from the row that lists it and is rewritten.
+const THIRD: &str = "
+CREATE TABLE frozen (job TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+INSERT INTO frozen SELECT id, frozen FROM jobs;
+ALTER TABLE jobs DROP COLUMN frozen;
+";
+
 /// Opens the file for writing, makes its tables if it is new, and checks what SQLite made of the settings.
 pub(crate) fn open(file: &Path) -> Result<(Connection, Identity, Key), StoreError> {
     let mut connection = Connection::open(file)?;
@@ -73,7 +80,10 @@ pub(crate) fn open(file: &Path) -> Result<(Connection, Identity, Key), StoreErro
                 [installation],
             )?;
         }
-        second(&transaction)?;
+        if found < 2 {
+            second(&transaction)?;
+        }
+        transaction.execute_batch(THIRD)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
         transaction.commit()?;
     }

@@ -140,9 +140,15 @@ fn seals(connection: &Connection, found: &mut Verified) -> Result<Signed, StoreE
 }
 
 fn jobs(connection: &Connection, signed: &Signed, found: &mut Verified) -> Result<(), StoreError> {
-    let mut statement = connection.prepare(
-        "SELECT id, plan, operation, created_at, ended_at, outcome, crc, head, frozen FROM jobs ORDER BY id",
-    )?;
+    // A backup may be older than the table of its own that frozen jobs have now.
+    let frozen = if schema::known(connection)? < 3 {
+        "frozen"
+    } else {
+        "(SELECT body FROM frozen WHERE job = id)"
+    };
+    let mut statement = connection.prepare(&format!(
+        "SELECT id, plan, operation, created_at, ended_at, outcome, crc, head, {frozen} FROM jobs ORDER BY id",
+    ))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         found.jobs += 1;
@@ -152,7 +158,8 @@ fn jobs(connection: &Connection, signed: &Signed, found: &mut Verified) -> Resul
         if facts.crc(&id) != row.get::<_, u32>(6)? {
             found.problem(&place, "its row does not have its checksum");
         }
-        if writer::link(&[], &row.get::<_, String>(8)?) != row.get::<_, Vec<u8>>(7)? {
+        let frozen = row.get::<_, Option<String>>(8)?.unwrap_or_default();
+        if writer::link(&[], &frozen) != row.get::<_, Vec<u8>>(7)? {
             found.problem(&place, "the frozen job does not have its hash");
         }
         if !facts.outcome.is_empty() && !signed.contains_key(&id) {

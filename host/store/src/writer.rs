@@ -156,8 +156,7 @@ fn write(
         };
         transaction
             .prepare_cached(
-                "INSERT INTO jobs (id, plan, operation, created_at, head, frozen, crc)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO jobs (id, plan, operation, created_at, head, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![
                 job.id,
@@ -165,9 +164,11 @@ fn write(
                 job.operation,
                 job.created_at.cast_signed(),
                 head,
-                job.frozen,
                 facts.crc(&job.id)
             ])?;
+        transaction
+            .prepare_cached("INSERT INTO frozen (job, body) VALUES (?1, ?2)")?
+            .execute([&job.id, &job.frozen])?;
         let end = End { hash: head, records: 0 };
         heads.insert(job.id.clone(), end);
     }

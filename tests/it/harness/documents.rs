@@ -13,6 +13,8 @@ pub(crate) struct Inventory<'a> {
     pub(crate) app_consistent_every: Option<&'a str>,
     pub(crate) production: &'a str,
     pub(crate) test: &'a str,
+    /// The site that can fence all of them.
+    pub(crate) fencing: Option<&'a str>,
 }
 
 impl Default for Inventory<'_> {
@@ -25,6 +27,7 @@ impl Default for Inventory<'_> {
             app_consistent_every: None,
             production: "lan",
             test: "bubble",
+            fencing: None,
         }
     }
 }
@@ -58,8 +61,12 @@ impl<'a> Inventory<'a> {
             .app_consistent_every
             .map(|every| format!(", app-consistent-every: {every}"))
             .unwrap_or_default();
+        let fencing = self
+            .fencing
+            .map(|site| format!("  fencing: {{ site: {site} }}\n"))
+            .unwrap_or_default();
         let mut text = format!(
-            "defaults:\n  source-site: north\n  target-site: south\n  networks:\n    - {{ nic: nic-0, production: {production}, \
+            "defaults:\n  source-site: north\n  target-site: south\n{fencing}  networks:\n    - {{ nic: nic-0, production: {production}, \
              test: {test} }}\n  replication: {{ rpo: {rpo}, points-every: {points_every}{app} }}\n"
         );
         if !self.grouped.is_empty() {

@@ -2,6 +2,7 @@
 //! INTENT hashes it, and a restart repeats it.
 
 use landfall_recovery::consequence::{chosen, outputs_of};
+use landfall_recovery::document::Side;
 use landfall_recovery::freeze::{Frozen, FrozenItem};
 use landfall_recovery::graph::{Step, StepIndex, StepKind};
 use landfall_recovery::item::Location;
@@ -32,8 +33,19 @@ pub(crate) enum Arguments {
     Check { item: String },
     /// A policy's choice.
     Choose { items: Vec<String> },
-    /// A read of the source's power.
-    Fence { site: String, machine: String },
+    /// The operation `fence`, if the source's power is not read as off.
+    Stonith {
+        site: String,
+        operation: Box<wit::Operation>,
+        source: Side,
+    },
+    /// A read of the source's power; where it was cut, first by whom it was.
+    Fence {
+        site: String,
+        machine: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cut: Option<Side>,
+    },
     /// A read of the networks of a test.
     Isolation { site: String, networks: Vec<String> },
     /// The first full copy.
@@ -91,10 +103,7 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
         ext: Pairs::new(),
     };
     let held = |machine: String, held: bool| wit::Operation::Hold(wit::Hold { machine, held });
-    let old = || {
-        let turn = item.turn.as_ref().and_then(|turn| turn.old.clone());
-        turn.ok_or_else(|| format!("site `{target}` has no machine of `{name}`"))
-    };
+    let old = || present(&job.frozen, item).ok_or_else(|| format!("site `{target}` has no machine of `{name}`"));
     let replica = || {
         item.state
             .replica
@@ -121,7 +130,19 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
         StepKind::Fence => Arguments::Fence {
             site: source.site,
             machine: source.machine,
+            cut: outputs_of(job, name, |kind| *kind == StepKind::Stonith).and(item.item.fencing.clone()),
         },
+        StepKind::Stonith => {
+            let fencing = item.item.fencing.clone();
+            let fencing = fencing.ok_or_else(|| format!("the inventory names nobody that can fence `{name}`"))?;
+            Arguments::Stonith {
+                site: fencing.site,
+                operation: Box::new(wit::Operation::Fence(wit::MachineRef {
+                    machine: fencing.machine,
+                })),
+                source,
+            }
+        }
         StepKind::ProveIsolation => Arguments::Isolation {
             site: target,
             networks: networks_of(job, item),
@@ -147,6 +168,7 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
         StepKind::ProveOldOff => Arguments::Fence {
             site: target.clone(),
             machine: old()?,
+            cut: None,
         },
         StepKind::Release => at_target(held(created()?, false)),
         StepKind::ChangePoint => at_target(wit::Operation::ChangePoint(wit::ChangePoint {

@@ -1,15 +1,12 @@
-//! Steps that only look: preflight, the choice of a point, and the proofs without which no machine is activated.
+//! Steps that only look: preflight, the choice of a point, and the proof that a test is isolated.
 
 use std::collections::BTreeMap;
 
 use landfall_recovery::codes;
-use landfall_recovery::executor::{ISOLATION, OBSERVED_AT, PROOF};
-use landfall_recovery::operations::Operation;
-use landfall_recovery::proof::{FenceProof, IsolationProof, ProofKind};
+use landfall_recovery::executor::{ISOLATION, OBSERVED_AT};
+use landfall_recovery::proof::IsolationProof;
 use landfall_recovery::words::{Consistency, FailoverKind, Failure, Pairs, RecoveryPoint, Severity};
-use landfall_runtime::contract::adapter::{Power, PowerAnswer};
 use landfall_runtime::contract::policy::Selection;
-use landfall_store::faults;
 
 use super::operation::adapter;
 use super::{Report, Task};
@@ -178,84 +175,6 @@ fn rpo_ms(task: &Task, item: &str, point: &RecoveryPoint) -> Option<u64> {
         .checked_add(mark.host_time_ms)?
         .checked_sub(mark.source_time_ms)?;
     Some(task.frozen.requested_at.saturating_sub(host_time))
-}
-
-pub(super) async fn fence(task: &Task, site: &str, machine: &str) -> Report {
-    let observed_at = clock::now();
-    let seen = match adapter(task, site).await {
-        Ok(adapter) => adapter
-            .power_state(machine.to_owned())
-            .await
-            .map_err(|error| from_call_error(&error)),
-        Err(failure) => Err(failure),
-    };
-    if let Err(failure) = &seen
-        && codes::parks(&failure.code)
-        && task.frozen.risk.is_none()
-    {
-        return Report::Failed(failure.clone());
-    }
-    let proof = |kind, evidence, held| FenceProof {
-        site: site.to_owned(),
-        machine: machine.to_owned(),
-        kind,
-        evidence,
-        observed_at,
-        held,
-    };
-    if let Ok(PowerAnswer {
-        power,
-        autostart,
-        evidence,
-    }) = &seen
-        && (*power == Power::Off || faults::broken("fence"))
-    {
-        let held = autostart.map(|autostart| !autostart);
-        return proved(
-            &proof(ProofKind::VerifiedOff, from_pairs(evidence.clone()), held),
-            observed_at,
-        );
-    }
-    let what = match &seen {
-        Ok(answer) => format!(
-            "it was read as {}",
-            if answer.power == Power::On { "on" } else { "unknown" }
-        ),
-        Err(failure) => format!("it could not be read: {failure}"),
-    };
-    // The person who asked for this job accepted that (F15), by name and with a reason.
-    if let Some(risk) = &task.frozen.risk {
-        let evidence = Pairs::from([
-            ("accepted-by".to_owned(), risk.who.clone()),
-            ("reason".to_owned(), risk.why.clone()),
-            ("seen".to_owned(), what),
-        ]);
-        return proved(&proof(ProofKind::HumanAttested, evidence, None), observed_at);
-    }
-    let (job, id) = (&task.frozen.job, &task.step().id);
-    let message = format!("the source `{machine}` at site `{site}` is not proved off: {what}");
-    if task.frozen.operation == Operation::PlannedFailover {
-        return Report::Failed(Failure::definite(codes::NOT_FENCED, message));
-    }
-    let ways = format!(
-        "make sure that it is off, then `landfall job retry {job} {id}` to look again, or \
-         `landfall job attest {job} {id} --reason WHY` to vouch for it"
-    );
-    Report::Stuck {
-        code: codes::NOT_FENCED,
-        reason: format!("{message}; {ways}"),
-    }
-}
-
-/// The outputs of a fence step.
-pub(crate) fn proved(proof: &FenceProof, observed_at: u64) -> Report {
-    match serde_json::to_string(proof) {
-        Ok(text) => Report::done(Pairs::from([
-            (PROOF.to_owned(), text),
-            (OBSERVED_AT.to_owned(), observed_at.to_string()),
-        ])),
-        Err(error) => Report::Failed(Failure::definite(codes::INTERNAL, error.to_string())),
-    }
 }
 
 pub(super) async fn isolation(task: &Task, site: &str, networks: &[String]) -> Report {

@@ -22,6 +22,9 @@ use crate::task::{Known, Reply};
 /// Machines or owned things on one page: one answer stays below a megabyte.
 const PAGE: usize = 500;
 
+/// The one operation of management controllers.
+const FENCE: &str = "fence";
+
 /// The longest wait of one poll: below what clients and proxies cut a silent request off at.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -53,12 +56,14 @@ async fn features(State(app): Shared, Path(site): Path<String>) -> Result<Respon
         let site = lab.site(&site)?;
         (site.settings.clone(), site.facts.profile)
     };
+    let controls = settings.controls.is_some();
+    let offered = OFFERED.into_iter().filter(|name| !controls || *name == FENCE);
     let operation = |name| json!({"operation": name, "class": settings.effect_class, "settle_ms": settings.settle_ms});
     passage.json(json!({
-        "source": true,
-        "target": true,
+        "source": !controls,
+        "target": !controls,
         "replication": settings.replication,
-        "operations": OFFERED.map(operation),
+        "operations": offered.map(operation).collect::<Vec<_>>(),
         "app_consistent": settings.app_consistent,
         "planned_failover": settings.planned_failover,
         "direct_transfer": [],
@@ -133,7 +138,7 @@ async fn machines(
         let lab = app.lab();
         let from = page.cursor.map_or(Bound::Unbounded, Bound::Excluded);
         let now = lab.state.clock.lab(lab.wall(wall_ms()));
-        let site = lab.site(&site)?;
+        let site = lab.behind(&site)?.1;
         let mut range = site.machines.range::<String, _>((from, Bound::Unbounded));
         let listed: Vec<(&String, Value)> = range
             .by_ref()
@@ -161,8 +166,8 @@ async fn machine(State(app): Shared, Path((site, id)): Path<(String, String)>) -
     let answer = {
         let lab = app.lab();
         let now = lab.state.clock.lab(lab.wall(wall_ms()));
-        let place = lab.site(&site)?;
-        listed(place, find(place, &site, &id)?, now)
+        let (name, home) = lab.behind(&site)?;
+        listed(home, find(home, name, &id)?, now)
     };
     passage.json(answer)
 }
@@ -172,7 +177,8 @@ async fn power(State(app): Shared, Path((site, id)): Path<(String, String)>) -> 
     let answer = {
         let lab = app.lab();
         let wall = lab.wall(wall_ms());
-        let machine = find(lab.site(&site)?, &site, &id)?;
+        let (name, home) = lab.behind(&site)?;
+        let machine = find(home, name, &id)?;
         json!({
             "power": power_word(machine),
             "autostart": machine.autostart,
@@ -229,7 +235,12 @@ async fn submit(
         if lab.site(&site)?.lost.is_some() {
             return Err(ApiError::Dropped);
         }
-        lab.submit(wall_ms(), &site, &request)?
+        let name = lab.behind(&site)?.0.to_owned();
+        if name != site && request.operation.name() != FENCE {
+            let why = format!("`{site}` can do nothing but `{FENCE}`");
+            return Err(Failure::refused("unsupported", why).into());
+        }
+        lab.submit(wall_ms(), &name, &request)?
     };
     // What is over already needs no timer; behind a lost reply there may be a task.
     if !matches!(&reply, Reply::Answer(progress) if progress.state != "running") {
@@ -243,7 +254,11 @@ async fn submit(
 
 async fn by_key(State(app): Shared, Path((site, key)): Path<(String, String)>) -> Result<Response, ApiError> {
     let passage = app.enter(&site, "probe", &[]).await?;
-    let known = app.lab().by_key(wall_ms(), &site, &key)?;
+    let known = {
+        let mut lab = app.lab();
+        let name = lab.behind(&site)?.0.to_owned();
+        lab.by_key(wall_ms(), &name, &key)?
+    };
     passage.json(match known {
         Known::Absent => json!({"state": "absent"}),
         Known::Unknown => json!({"state": "unknown", "message": "this site keeps no record of keys"}),
@@ -272,7 +287,8 @@ async fn poll(State(app): Shared, Path(site): Path<String>, Body(ask): Body<Poll
             if lab.site(&site)?.lost.is_some() {
                 return Err(ApiError::Dropped);
             }
-            (lab.poll(wall_ms(), &site, &ask.handles)?, lab.first_due(&ask.handles))
+            let name = lab.behind(&site)?.0.to_owned();
+            (lab.poll(wall_ms(), &name, &ask.handles)?, lab.first_due(&ask.handles))
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() || app.is_closing() || tasks.iter().any(|task| task.state != "running") || tasks.is_empty() {
@@ -288,7 +304,11 @@ async fn poll(State(app): Shared, Path(site): Path<String>, Body(ask): Body<Poll
 
 async fn cancel(State(app): Shared, Path((site, handle)): Path<(String, String)>) -> Result<Response, ApiError> {
     let passage = app.enter(&site, "cancel", &[&handle]).await?;
-    let progress = app.lab().cancel(wall_ms(), &site, &handle)?;
+    let progress = {
+        let mut lab = app.lab();
+        let name = lab.behind(&site)?.0.to_owned();
+        lab.cancel(wall_ms(), &name, &handle)?
+    };
     app.disturb();
     passage.json(progress)
 }

@@ -30,6 +30,9 @@ pub struct Item {
     pub source: Side,
     /// The site that it is protected to.
     pub target_site: String,
+    /// Who can cut its power at home when its own site does not answer, and under which reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fencing: Option<Side>,
     /// Which network each interface gets there.
     pub networks: Vec<NetworkMapping>,
     /// How often it is replicated and what is kept.
@@ -136,6 +139,7 @@ pub(super) struct Document {
 struct Defaults {
     source_site: Option<String>,
     target_site: Option<String>,
+    fencing: Option<FencingDefault>,
     #[serde(default)]
     networks: Vec<NetworkMapping>,
     #[serde(default)]
@@ -162,6 +166,9 @@ struct ItemEntry {
     source: SourceEntry,
     /// Site it is protected to.
     target: Option<TargetEntry>,
+    /// A site whose adapter can fence it, such as its management controllers; asked in an unplanned failover when the
+    /// source is not proved off.
+    fencing: Option<FencingEntry>,
     networks: Option<Vec<NetworkMapping>>,
     #[serde(default)]
     replication: ReplicationEntry,
@@ -197,6 +204,21 @@ struct TargetEntry {
     cpus: Option<u32>,
     /// Memory of the machine there in MiB (default: as at the source).
     memory_mb: Option<u64>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct FencingDefault {
+    /// It knows the machines by the same references as their source.
+    site: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct FencingEntry {
+    site: Option<String>,
+    /// That site's own reference of the machine (default: the source's).
+    machine: Option<String>,
 }
 
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
@@ -315,8 +337,18 @@ fn resolve(
             "name another target site",
         ));
     }
+    let fencing = fencing(entry, defaults);
+    if entry.fencing.is_some() && fencing.is_none() {
+        found.push(Diagnostic::at(
+            entry.name.place,
+            codes::MISSING_KEY,
+            format!("`fencing` of item `{}` names no site", entry.name.value),
+            "give `fencing.site`, or `defaults.fencing.site`",
+        ));
+    }
     Some(Item {
         name: entry.name.value.clone(),
+        fencing,
         source: Side {
             site: source_site,
             machine: entry.source.machine.value.clone(),
@@ -340,6 +372,18 @@ fn resolve(
             .and_then(|target| target.memory_mb)
             .map(|mb| mb << 20),
         excluded_disks: entry.exclude_disks.clone(),
+    })
+}
+
+fn fencing(entry: &ItemEntry, defaults: &Defaults) -> Option<Side> {
+    let (own, default) = (entry.fencing.as_ref(), defaults.fencing.as_ref());
+    let site = own
+        .and_then(|own| own.site.clone())
+        .or_else(|| default.map(|default| default.site.clone()))?;
+    let machine = own.and_then(|own| own.machine.clone());
+    Some(Side {
+        site,
+        machine: machine.unwrap_or_else(|| entry.source.machine.value.clone()),
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Builder, NewStep, ONCE, Patience, READ, Row, TRANSFER, WORK, needs, turn};
+use super::{Builder, FENCING, NewStep, ONCE, Patience, READ, Row, TRANSFER, WORK, needs, turn};
 use crate::document::{Action, OnError, Position};
 use crate::graph::{Edge, Graph, Stage, StepIndex, StepKind, Wait};
 use crate::item::Location;
@@ -309,6 +309,19 @@ impl<'a> Failover<'a> {
                 row(vec![needs(last)], WORK),
             );
         }
+        let unplanned = self.kind == FailoverKind::Unplanned;
+        let mut before = needs(last);
+        if let Some(fencing) = item.item.fencing.as_ref().filter(|_| unplanned) {
+            let row = row(vec![before], FENCING);
+            let cut = self
+                .builder
+                .item_step("stonith", name, StepKind::Stonith, Some(&fencing.site), row);
+            // Whatever comes of it: the proof decides.
+            before = Edge {
+                step: cut,
+                wait: Wait::End,
+            };
+        }
         let proof = if test {
             self.builder.item_step(
                 "isolation",
@@ -318,13 +331,8 @@ impl<'a> Failover<'a> {
                 row(vec![needs(last)], READ),
             )
         } else {
-            self.builder.item_step(
-                "fence",
-                name,
-                StepKind::Fence,
-                Some(source),
-                row(vec![needs(last)], ONCE),
-            )
+            self.builder
+                .item_step("fence", name, StepKind::Fence, Some(source), row(vec![before], ONCE))
         };
         let start = self.builder.item_step(
             "start",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{AGENT, Builder, FrozenItem, Keep, Patience, READ, Row, TRANSFER, WORK, needs};
 use crate::graph::{Edge, Graph, Stage, StepIndex, StepKind};
+use crate::item::Location;
 
 /// Check, the machine that is there already off and proved off, replica, copy. One machine's trouble holds no other.
 pub(super) fn reprotect(mut builder: Builder<'_>) -> Graph {
@@ -134,7 +135,12 @@ pub(super) fn choose_direction(mut builder: Builder<'_>) -> Graph {
         );
         let mut chain = Chain::new(&mut builder, name, Stage::Finish);
         chain.step("stop", StepKind::Stop, target, WORK);
-        chain.step("discard", StepKind::Delete, target, WORK);
+        // The original machine is the item's own: it waits for its data again.
+        if item.state.location == Some(Location::Original) {
+            chain.step("hold-old", StepKind::HoldOld, target, WORK);
+        } else {
+            chain.step("discard", StepKind::Delete, target, WORK);
+        }
         chain.step("release-source", StepKind::ReleaseSource, source, WORK);
         chain.step("start-source", StepKind::StartSource, source, WORK);
         chain.step("return", StepKind::Return, None, READ);
