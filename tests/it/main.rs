@@ -31,6 +31,7 @@ mod life;
 mod old;
 mod outage;
 mod pipeline;
+mod plans;
 mod platforms;
 mod plugins;
 mod points;

@@ -17,6 +17,7 @@ mod item;
 mod job;
 mod journal;
 mod lab;
+mod orphans;
 mod plan;
 mod plugin;
 mod policy;
@@ -147,6 +148,8 @@ enum Command {
     Restore(backup::Restore),
     /// After a restore: compare the state of machines with what the sites say
     Reconcile(reconcile::Arguments),
+    /// What carries our stamp at the sites, and no machine here knows of
+    Orphans(orphans::Arguments),
     /// Explain an error code; without one, list them all
     Explain(explain::Arguments),
     /// Check that everything a recovery needs works
@@ -216,6 +219,7 @@ impl Cli {
             Command::Backup(arguments) => arguments.run(&context),
             Command::Restore(arguments) => arguments.run(&context),
             Command::Reconcile(arguments) => arguments.run(&context).await,
+            Command::Orphans(arguments) => arguments.run(&context).await,
             Command::Explain(arguments) => arguments.run(&context),
             Command::Doctor(arguments) => arguments.run(&context).await,
             Command::Completions(arguments) => arguments.run(),

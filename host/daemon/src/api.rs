@@ -66,6 +66,7 @@ fn protected() -> OpenApiRouter<Shared> {
         .routes(routes!(items::get))
         .routes(routes!(items::points))
         .routes(routes!(items::reconcile))
+        .routes(routes!(items::orphans))
         .routes(routes!(jobs::list, jobs::create))
         .routes(routes!(jobs::get))
         .routes(routes!(jobs::recorded))

@@ -12,7 +12,7 @@ use landfall_recovery::graph::{Skip, StepIndex, StepKind};
 use landfall_recovery::job::{Job, Status};
 use landfall_recovery::operations::Operation;
 use landfall_recovery::proof::{FenceProof, ProofKind};
-use landfall_recovery::words::Pairs;
+use landfall_recovery::words::{Failure, Pairs};
 use landfall_runtime::contract::adapter::{Power, PowerAnswer};
 
 use crate::api::wire::DecisionRequest;
@@ -176,7 +176,8 @@ type Decided = (Decision, Option<(StepIndex, StepResult)>);
 
 fn decision(job: &Job, verb: &str, request: &DecisionRequest, who: &str) -> Result<Decided, Refusal> {
     let reason = request.reason.trim().to_owned();
-    if verb != "retry" && reason.is_empty() {
+    let wordless = verb == "retry" || (verb == "answer" && request.approve == Some(true));
+    if !wordless && reason.is_empty() {
         return Err(Refusal::bad_request(format!("`{verb}` wants a reason")));
     }
     let decision = match verb {
@@ -188,6 +189,7 @@ fn decision(job: &Job, verb: &str, request: &DecisionRequest, who: &str) -> Resu
             reason,
         },
         "attest" => return attest(job, request, who, reason),
+        "answer" => return answer(job, request, who, reason),
         "cancel" => Decision::Cancel { reason },
         "abandon" => Decision::Abandon { reason },
         other => return Err(Refusal::bad_request(format!("there is no decision `{other}`"))),
@@ -271,6 +273,40 @@ fn to_skip(job: &Job, request: &DecisionRequest) -> Result<StepIndex, Refusal> {
         return Err(refused("is neither stuck nor failed"));
     }
     Ok(index)
+}
+
+/// A person answers a gate: that is its outcome, with name and reason.
+fn answer(job: &Job, request: &DecisionRequest, who: &str, reason: String) -> Result<Decided, Refusal> {
+    let (index, id) = one(job, request)?;
+    let gate = job
+        .graph()
+        .steps
+        .get(index)
+        .is_some_and(|step| matches!(step.kind, StepKind::Gate { .. }));
+    let status = job.steps.get(index).map(|state| &state.status);
+    if !gate || !matches!(status, Some(Status::Stuck { .. })) {
+        let what = format!("step `{id}` is no gate that waits for an answer");
+        return Err(Refusal::refused(codes::SKIP_REFUSED, what));
+    }
+    let approved = request
+        .approve
+        .ok_or_else(|| Refusal::bad_request("say `approve`: true or false".to_owned()))?;
+    let result = if approved {
+        let mut outputs = Pairs::from([("approved-by".to_owned(), who.to_owned())]);
+        if !reason.is_empty() {
+            outputs.insert("reason".to_owned(), reason.clone());
+        }
+        StepResult::Done { outputs }
+    } else {
+        let failure = Failure::definite(codes::GATE_REFUSED, format!("{who} said no: {reason}"));
+        StepResult::Failed { failure }
+    };
+    let decision = Decision::Answer {
+        step: index,
+        approved,
+        reason,
+    };
+    Ok((decision, Some((index, result))))
 }
 
 /// A person vouches that the source of a waiting machine is off: that is its proof, with name and reason.

@@ -67,6 +67,7 @@ pub(crate) fn plan_view(plan: &Plan, warnings: Vec<String>) -> DocumentView {
         machines: plan.groups.iter().map(|group| group.machines.len()).sum(),
         groups: plan.groups.len(),
         warnings,
+        readiness: None,
         text: None,
     }
 }
@@ -90,6 +91,7 @@ pub(crate) async fn apply_inventory(engine: &Arc<Engine>, text: String, check: b
         machines: inventory.items.len(),
         groups: inventory.replication_groups.len(),
         warnings: Vec::new(),
+        readiness: None,
         text: None,
     };
     if check {

@@ -58,6 +58,13 @@ pub(crate) enum Signal {
         percent: Option<u8>,
         note: String,
     },
+    /// An item's received data became older than its target, or young enough again.
+    Rpo {
+        item: String,
+        rpo_ms: Millis,
+        target_ms: Millis,
+        missed: bool,
+    },
 }
 
 /// The state rows, in memory.
@@ -70,8 +77,10 @@ pub(crate) struct World {
     pub(crate) progress: BTreeMap<String, Progress>,
     pub(crate) points: BTreeMap<String, Catalogue>,
     pub(crate) machines: BTreeMap<String, Listed>,
-    /// Hash of plan, inventory and plugins at each plan's last successful test.
+    /// Each plan's last test.
     pub(crate) tested: BTreeMap<String, Tested>,
+    /// Items whose newest received data is older than its target, and since when that is known; not stored either.
+    pub(crate) missed: BTreeMap<String, Millis>,
     /// What sites last said; not stored, as it is asked again at start.
     pub(crate) sites: BTreeMap<String, SiteFacts>,
 }
@@ -111,13 +120,26 @@ pub(crate) struct Listed {
     pub(crate) observed_at: Millis,
 }
 
-/// A plan's last successful test.
+/// A plan's last test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tested {
     pub(crate) job: String,
     pub(crate) at: Millis,
     /// Of what was tested: plan, inventory and plugins.
     pub(crate) subject: String,
+    /// How it ended; earlier versions kept only those that succeeded.
+    #[serde(default = "succeeded")]
+    pub(crate) outcome: String,
+}
+
+fn succeeded() -> String {
+    "succeeded".to_owned()
+}
+
+impl Tested {
+    pub(crate) fn succeeded(&self) -> bool {
+        self.outcome == "succeeded"
+    }
 }
 
 /// Name of the one inventory's row.
@@ -278,6 +300,7 @@ fn load(store: &Store) -> Result<World, StoreError> {
         points: reader.all(Space::Points)?.into_iter().collect(),
         machines: reader.all(Space::Machines)?.into_iter().collect(),
         tested: reader.all(Space::Tested)?.into_iter().collect(),
+        missed: BTreeMap::new(),
         sites: BTreeMap::new(),
     })
 }

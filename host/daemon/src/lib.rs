@@ -15,6 +15,7 @@ mod engine;
 pub mod evidence;
 mod hex;
 mod kept;
+mod orphans;
 mod plugins;
 mod poll;
 mod preflight;

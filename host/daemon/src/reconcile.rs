@@ -89,13 +89,20 @@ fn subjects(engine: &Engine, names: &[String]) -> Result<Vec<(Item, ItemState)>,
     let world = engine.world();
     let all = world.inventory.items.values().filter_map(|item| {
         let state = world.items.get(&item.name).filter(|state| state.restored)?;
-        (names.is_empty() || names.contains(&item.name)).then(|| (item.clone(), state.clone()))
+        let item = world.oriented(&item.name, state.direction)?;
+        (names.is_empty() || names.contains(&item.name)).then(|| (item, state.clone()))
     });
     Ok(all.collect())
 }
 
 async fn ask(engine: &Arc<Engine>, site: &str) -> Result<Seen, Failure> {
     let machines = list_machines(engine, site).await?;
+    let owned = owned(engine, site).await?;
+    Ok(Seen { machines, owned })
+}
+
+/// Everything at a site that carries this installation's stamp.
+pub(crate) async fn owned(engine: &Arc<Engine>, site: &str) -> Result<Vec<Owned>, Failure> {
     let adapter = engine.adapter(site).await?;
     let installation = engine.store.identity().installation.clone();
     let (mut owned, mut cursor) = (Vec::new(), None);
@@ -107,7 +114,7 @@ async fn ask(engine: &Arc<Engine>, site: &str) -> Result<Seen, Failure> {
         owned.extend(page.owned);
         cursor = page.next;
         if cursor.is_none() {
-            return Ok(Seen { machines, owned });
+            return Ok(owned);
         }
     }
     let why = format!("site `{site}` lists what it owns without end");

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use landfall_recovery::codes;
 use landfall_recovery::consequence::consequences;
 use landfall_recovery::cycle::Progress;
 use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
@@ -17,7 +18,7 @@ use landfall_recovery::freeze::sha256_hex;
 use landfall_recovery::graph::StepIndex;
 use landfall_recovery::item::{ItemEvent, ItemState};
 use landfall_recovery::job::{Job, Status, Stopping};
-use landfall_recovery::words::{Direction, EffectClass, Millis};
+use landfall_recovery::words::{Direction, EffectClass, Failure, Millis};
 use landfall_store::{Batch, Space, StoreError, faults};
 use tokio::sync::{mpsc, oneshot};
 
@@ -292,6 +293,7 @@ impl Runner {
 
     /// Asks the executor until it wants nothing more in this turn.
     fn plan(&mut self, turn: &mut Turn) -> Option<Millis> {
+        let mut again = false;
         let mut plan = decide(&self.job, clock::now(), &self.engine.limits());
         let short = self.engine.shortage().is_some();
         if short {
@@ -309,10 +311,18 @@ impl Runner {
                     self.intend(turn, step, if doubt { Begin::Probe } else { Begin::Send });
                 }
                 Next::Ask { event } => self.record(turn, event),
+                Next::Expire { step } => {
+                    let what = "nobody answered in time";
+                    let failure = Failure::definite(codes::TIMED_OUT, what);
+                    let result = StepResult::Failed { failure };
+                    self.record(turn, Event::Outcome { step, result });
+                    again = true;
+                }
                 Next::End { outcome, reason } => self.record(turn, Event::Ended { outcome, reason }),
             }
         }
-        plan.wake_at
+        // What waited for it can begin at once.
+        if again { Some(clock::now()) } else { plan.wake_at }
     }
 
     fn intend(&mut self, turn: &mut Turn, step: StepIndex, begin: Begin) {
@@ -497,20 +507,22 @@ impl Runner {
         }
     }
 
-    /// A test that succeeded is what a later failover of the same plan, inventory and plugins leans on (F01).
+    /// A test is what a later failover of the same plan, inventory and plugins leans on (F01).
     fn tested(&self, turn: &Turn) -> Option<Tested> {
-        let at = turn.records.iter().find_map(|record| match &record.event {
-            Event::Ended {
-                outcome: Outcome::Succeeded,
-                ..
-            } => Some(record.at),
+        let (at, outcome) = turn.records.iter().find_map(|record| match &record.event {
+            Event::Ended { outcome, .. } => Some((record.at, *outcome)),
             _ => None,
         })?;
         let frozen = &self.job.frozen;
         (frozen.operation == landfall_recovery::operations::Operation::Test).then(|| Tested {
             job: frozen.job.clone(),
             at,
-            subject: crate::start::subject(frozen, &self.job.pins),
+            subject: crate::start::subject(
+                &frozen.plan,
+                frozen.items.values().map(|item| &item.item),
+                &self.job.pins,
+            ),
+            outcome: outcome_name(outcome).to_owned(),
         })
     }
 

@@ -10,23 +10,23 @@ use std::sync::Arc;
 
 use landfall_recovery::codes;
 use landfall_recovery::diagnostic::suggest;
-use landfall_recovery::document::{Plan, PointChoice};
+use landfall_recovery::document::{Action, GATE_TIMEOUT_DEFAULT_MS, Item, Plan, PointChoice, Position};
 use landfall_recovery::event::{Event, Record};
 use landfall_recovery::freeze::{Frozen, FrozenItem, Injection, Keep, Pinned, Risk, operation_name, sha256_hex};
 use landfall_recovery::graph::{Graph, Step, StepKind};
 use landfall_recovery::item::ItemState;
 use landfall_recovery::job::Job;
 use landfall_recovery::operations::{OPERATIONS, Operation, Permission, permission};
-use landfall_recovery::words::{Direction, EffectFacts, Finding, Millis, Severity};
+use landfall_recovery::words::{Direction, EffectFacts, FailoverKind, Finding, Millis, Pairs, Severity};
 use landfall_store::{Batch, JobRow, Space};
 
 use self::look::Listing;
 pub(crate) use self::look::{PAGES_MAX, Sites, facts, machines as list_machines, observe};
 use self::subject::{confirmed, direction_of, subject_of};
-use crate::api::wire::JobRequest;
+use crate::api::wire::{JobRequest, ReadinessView};
 use crate::clock;
 use crate::contract::{from_call_error, from_effect};
-use crate::engine::{Engine, consistency_group};
+use crate::engine::{Engine, Tested, consistency_group};
 use crate::preflight::{self, finding};
 use crate::problem::Refusal;
 use crate::runner::{self, Handle};
@@ -99,7 +99,8 @@ pub(crate) async fn start(
     if let Some(known) = once.as_ref().map(|once| answered(engine, once)).transpose()?.flatten() {
         return Ok(Started::Before(known));
     }
-    let (plan, names) = subject_of(engine, &request)?;
+    let (mut plan, names) = subject_of(engine, &request)?;
+    pause_before(&mut plan, &request.pause_before)?;
     let (direction, names, left_out) = direction_of(engine, operation, names, request.direction)?;
     confirmed(&request, operation, &plan, &names, direction)?;
     let to = moved_to(engine, operation, direction, &request)?;
@@ -293,6 +294,33 @@ fn shape(
 /// A day: nobody needs a forgotten test machine tomorrow.
 const TEST_TTL_MS: Millis = 24 * 3_600_000;
 
+/// Begins the names of gates that a request asked for; no name in a plan has it.
+const PAUSE: &str = "pause:";
+
+/// A gate before each of these groups.
+fn pause_before(plan: &mut Plan, groups: &[String]) -> Result<(), Refusal> {
+    for group in groups {
+        if !plan.groups.iter().any(|known| known.name == *group) {
+            let hint = suggest(group, plan.groups.iter().map(|group| group.name.as_str()));
+            let what = format!("plan `{}` has no group `{group}`; {hint}", plan.name);
+            return Err(Refusal::refused(codes::GROUP_UNKNOWN, what));
+        }
+        plan.actions.push(Action {
+            name: format!("{PAUSE}{group}"),
+            runbook: String::new(),
+            gate: Some(format!("the job pauses before group `{group}`")),
+            positions: vec![Position::Before(Some(group.clone()))],
+            kinds: BTreeSet::from([FailoverKind::Test, FailoverKind::Planned, FailoverKind::Unplanned]),
+            directions: BTreeSet::from([Direction::Forward, Direction::Reverse]),
+            with: Pairs::new(),
+            timeout_ms: GATE_TIMEOUT_DEFAULT_MS,
+            retries: 0,
+            on_error: None,
+        });
+    }
+    Ok(())
+}
+
 /// Where home is to be from now on, if the request says so.
 fn moved_to<'r>(
     engine: &Engine,
@@ -435,27 +463,34 @@ fn injected_steps(frozen: &Frozen) -> Result<(), Refusal> {
 
 /// Pins every plugin that the job may call.
 fn pin(engine: &Engine, frozen: &mut Frozen) -> Result<(), Refusal> {
+    let items = frozen.items.values().map(|item| &item.item);
+    frozen.plugins = pins(engine, items, &frozen.plan, frozen.operation)?;
+    Ok(())
+}
+
+fn pins<'i>(
+    engine: &Engine,
+    items: impl Iterator<Item = &'i Item>,
+    plan: &Plan,
+    operation: Operation,
+) -> Result<Pins, Refusal> {
     let mut pinned = BTreeMap::new();
-    for item in frozen.items.values() {
-        let fencing = item.item.fencing.as_ref().map(|fencing| &fencing.site);
-        let fencing = fencing.filter(|_| frozen.operation == Operation::UnplannedFailover);
-        for site in [&item.item.source.site, &item.item.target_site]
-            .into_iter()
-            .chain(fencing)
-        {
+    for item in items {
+        let fencing = item.fencing.as_ref().map(|fencing| &fencing.site);
+        let fencing = fencing.filter(|_| operation == Operation::UnplannedFailover);
+        for site in [&item.source.site, &item.target_site].into_iter().chain(fencing) {
             let key = site_key(site);
             if let Entry::Vacant(free) = pinned.entry(key) {
                 free.insert(engine.pin_site(site)?);
             }
         }
     }
-    if frozen.operation.failover_kind().is_some() {
-        for action in &frozen.plan.actions {
+    if operation.failover_kind().is_some() {
+        for action in plan.actions.iter().filter(|action| action.gate.is_none()) {
             pinned.insert(runbook_key(&action.runbook), engine.pin_runbook(&action.runbook)?);
         }
     }
-    frozen.plugins = pinned;
-    Ok(())
+    Ok(pinned)
 }
 
 /// Settles which policy chooses, and whether it wants pending data processed first.
@@ -588,31 +623,73 @@ fn known_findings(engine: &Engine, frozen: &Frozen, sites: &Sites) -> Vec<Findin
         Operation::PlannedFailover | Operation::UnplannedFailover
     );
     if real {
-        let tested = engine.world().tested.get(&frozen.plan.name).cloned();
         let plan = &frozen.plan.name;
-        let cause = match tested {
-            None => Some(format!("`{plan}` was never tested")),
-            Some(tested) if tested.subject != subject(frozen, &frozen.plugins) => Some(format!(
-                "plan, inventory or plugins of `{plan}` changed since its last test (job {})",
-                tested.job
-            )),
-            Some(_) => None,
-        };
+        let tested = engine.world().tested.get(plan).cloned();
+        let now = subject(
+            &frozen.plan,
+            frozen.items.values().map(|item| &item.item),
+            &frozen.plugins,
+        );
+        let cause = unverified(plan, tested.as_ref(), &now);
         findings.extend(cause.map(|cause| finding(codes::NEVER_TESTED, Severity::Warning, plan, cause)));
     }
     findings
 }
 
+/// Why the last test of a plan says nothing about it as it is now, if so.
+fn unverified(plan: &str, tested: Option<&Tested>, subject: &str) -> Option<String> {
+    match tested {
+        None => Some(format!("`{plan}` was never tested")),
+        Some(tested) if !tested.succeeded() => Some(format!(
+            "the last test of `{plan}` (job {}) ended as {}",
+            tested.job, tested.outcome
+        )),
+        Some(tested) if tested.subject != subject => Some(format!(
+            "plan, inventory or plugins of `{plan}` changed since its last test (job {})",
+            tested.job
+        )),
+        Some(_) => None,
+    }
+}
+
+/// What a plan's last test says about it as it is now (F01).
+pub(crate) fn readiness(engine: &Engine, plan: &Plan) -> ReadinessView {
+    let world = engine.world();
+    let tested = world.tested.get(&plan.name);
+    let plan = plan.resolved(&world.inventory);
+    let members = plan.groups.iter().flat_map(|group| &group.machines);
+    let items: BTreeMap<&String, &Item> = members
+        .filter_map(|name| Some((name, world.inventory.items.get(name)?)))
+        .collect();
+    let pins = pins(engine, items.values().copied(), &plan, Operation::Test);
+    // Something that does not serve is a change.
+    let subject = pins.map_or_else(|_| String::new(), |pins| subject(&plan, items.into_values(), &pins));
+    let reason = unverified(&plan.name, tested, &subject);
+    ReadinessView {
+        job: tested.map(|tested| tested.job.clone()),
+        tested_at: tested.map(|tested| tested.at),
+        outcome: tested.map(|tested| tested.outcome.clone()),
+        verified: reason.is_none(),
+        reason,
+    }
+}
+
 /// What a test vouches for: the plan, the inventory of its machines, and the plugins.
-pub(crate) fn subject(frozen: &Frozen, pins: &Pins) -> String {
-    let items: Vec<_> = frozen.items.values().map(|item| &item.item).collect();
+pub(crate) fn subject<'i>(plan: &Plan, items: impl Iterator<Item = &'i Item>, pins: &Pins) -> String {
+    let items: Vec<_> = items.collect();
     let plugins: Vec<(&String, &String)> = pins
         .iter()
         .filter(|(name, _)| !name.starts_with("policy:"))
         .map(|(name, pinned)| (name, &pinned.digest))
         .collect();
-    let text = serde_json::to_string(&(&frozen.plan.groups, &frozen.plan.actions, items, plugins)).unwrap_or_default();
+    // The pauses that somebody asked for this once are not the plan's.
+    let actions: Vec<&Action> = plan.actions.iter().filter(|action| !is_pause(action)).collect();
+    let text = serde_json::to_string(&(&plan.groups, actions, items, plugins)).unwrap_or_default();
     sha256_hex(text.as_bytes())
+}
+
+fn is_pause(action: &Action) -> bool {
+    action.gate.is_some() && action.name.starts_with(PAUSE)
 }
 
 async fn preflight(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Refusal> {

@@ -261,6 +261,17 @@ async fn rehearse(task: &Task, arguments: Arguments, begin: Begin) -> Report {
     }
 }
 
+/// The job waits for a person, and how long is the executor's to see.
+fn ask(task: &Task, question: &str) -> Report {
+    let (job, id) = (&task.frozen.job, &task.step().id);
+    Report::Stuck {
+        code: codes::GATE_WAITS,
+        reason: format!(
+            "{question}: `landfall job answer {job} {id} --approve` goes on, `--refuse --reason WHY` does not"
+        ),
+    }
+}
+
 async fn carry_out(task: &Task, arguments: Arguments, begin: Begin) -> Report {
     faults::point("before effect", || task.step().id.clone());
     let report = call(task, arguments, begin).await;
@@ -292,6 +303,11 @@ async fn call(task: &Task, arguments: Arguments, begin: Begin) -> Report {
         Arguments::Isolation { site, networks } => read::isolation(task, &site, &networks).await,
         Arguments::Seed { item, base } => data::seed(task, &item, base.as_deref()).await,
         Arguments::Sync { items } => data::sync(task, &items).await,
+        Arguments::Gate { question } => ask(task, &question),
+        Arguments::Delay { ms } => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Report::done(Pairs::new())
+        }
         Arguments::Nothing => Report::done(Pairs::new()),
         Arguments::Missing { what } => Report::Failed(Failure::definite(codes::BAD_OUTPUT, what)),
     }

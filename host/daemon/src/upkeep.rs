@@ -1,19 +1,20 @@
 //! What the daemon does for items without being asked each time: tests end when their time is over (F33), and a source
 //! that comes back beside the machine that took its place is noticed, and switched off where that was agreed to (F13).
+//! And data that becomes older than its target is told as an event, once, and again when it is young enough.
 //!
-//! Both are ordinary jobs by an ordinary request, so they are journalled, refused and shown like anybody's.
+//! Jobs that it begins are ordinary jobs by an ordinary request, so they are journalled, refused and shown like anybody's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_recovery::item::{ItemState, Overlay};
+use landfall_recovery::item::{ItemState, Overlay, Phase};
 use landfall_recovery::operations::Operation;
 use landfall_runtime::contract::adapter::{Power, PowerAnswer};
 use landfall_store::{Batch, Space};
 
 use crate::api::wire::JobRequest;
 use crate::clock;
-use crate::engine::Engine;
+use crate::engine::{Engine, Signal};
 use crate::start::{Started, start};
 
 /// How often it is looked: far less than a person needs to notice, far more than a read of some machines costs.
@@ -28,6 +29,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     loop {
         tokio::time::sleep(EVERY).await;
         notice_returns(&engine).await;
+        watch_rpo(&engine);
         let now = tokio::time::Instant::now();
         if now >= clean_at && !ask(&engine, Operation::Cleanup, outlived(&engine)).await {
             clean_at = now + AGAIN;
@@ -83,6 +85,44 @@ async fn ask(engine: &Arc<Engine>, operation: Operation, items: Vec<String>) -> 
             tracing::warn!(%operation, ?refusal, "a job that the daemon wanted by itself was refused");
             false
         }
+    }
+}
+
+/// Tells whose newest received data became older than its target, and whose is young enough again.
+fn watch_rpo(engine: &Engine) {
+    let now = clock::now();
+    let mut changed = Vec::new();
+    {
+        let world = engine.world();
+        for (name, item) in &world.inventory.items {
+            let (Some(state), Some(progress)) = (world.items.get(name), world.progress.get(name)) else {
+                continue;
+            };
+            let rpo_ms = progress.rpo_ms(now).filter(|_| state.phase == Phase::Protected);
+            let missed = rpo_ms.is_some_and(|rpo| rpo > item.replication.rpo_ms);
+            if missed != world.missed.contains_key(name) {
+                changed.push((name.clone(), rpo_ms.unwrap_or(0), item.replication.rpo_ms, missed));
+            }
+        }
+    }
+    for (item, rpo_ms, target_ms, missed) in changed {
+        if missed {
+            engine.world_mut().missed.insert(item.clone(), now);
+        } else {
+            engine.world_mut().missed.remove(&item);
+        }
+        if missed {
+            tracing::warn!(%item, rpo_ms, target_ms, "the newest received data is older than its target");
+        } else {
+            tracing::info!(%item, rpo_ms, target_ms, "the newest received data is within its target again");
+        }
+        // No stream is open: nobody needs to hear.
+        let _ = engine.events.send(Signal::Rpo {
+            item,
+            rpo_ms,
+            target_ms,
+            missed,
+        });
     }
 }
 

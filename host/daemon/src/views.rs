@@ -99,6 +99,10 @@ fn allowed_actions(job: &Job) -> Vec<&'static str> {
     let waits = job
         .stuck()
         .any(|index| job.step(index).is_some_and(|(step, _)| step.kind == StepKind::Fence));
+    let asks = job.stuck().any(|index| {
+        job.step(index)
+            .is_some_and(|(step, _)| matches!(step.kind, StepKind::Gate { .. }))
+    });
     let parked = job.stuck().any(|index| {
         let state = job.steps.get(index).map(|state| &state.status);
         matches!(state, Some(Status::Stuck { code, .. }) if codes::parks(code))
@@ -114,6 +118,9 @@ fn allowed_actions(job: &Job) -> Vec<&'static str> {
             }
             if waits {
                 actions.push("attest");
+            }
+            if asks {
+                actions.push("answer");
             }
             if parked {
                 actions.push("repin");
@@ -315,6 +322,7 @@ pub(crate) fn item(world: &World, name: &str, now: Millis) -> Option<ItemView> {
         points: world.points.get(name).map_or(0, |catalogue| catalogue.points.len()),
         seeded_percent: seeded(&state, progress.transfer),
         bytes_sent: progress.bytes_sent,
+        rpo_missed_since: world.missed.get(name).copied(),
         replication_error: progress.error.map(|(text, _)| text),
         operations: BTreeMap::new(),
     })
@@ -403,6 +411,15 @@ fn decision_words(decision: &Decision) -> (&'static str, Option<StepIndex>, Stri
             )
         }
         Decision::Skip { step, reason } => ("skip", Some(*step), format!(" because {reason}")),
+        Decision::Answer { step, approved, reason } => (
+            if *approved { "approve" } else { "refuse" },
+            Some(*step),
+            if reason.is_empty() {
+                String::new()
+            } else {
+                format!(" because {reason}")
+            },
+        ),
         Decision::Attest { step, reason } => ("attest", Some(*step), format!(" because {reason}")),
         Decision::Cancel { reason } => ("cancel", None, format!(" because {reason}")),
         Decision::Abandon { reason } => ("abandon", None, format!(" because {reason}")),

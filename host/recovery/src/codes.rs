@@ -37,6 +37,7 @@ codes! {
     UNKNOWN_NETWORK "LF0111" "Unknown network", "The target site has no network of that name.", "`landfall site networks SITE` lists them. Correct the mapping in the inventory, or `test-network` in the plan.";
     EMPTY_GROUP "LF0112" "Empty group", "A group without members would do nothing, which nobody means.", "Add members, or remove the group.";
     ITEM_IN_USE "LF0113" "An item cannot be changed now", "The new inventory removes an item that is protected, or changes where it is protected, or a job works on it.", "Finish or abandon the job first. Items that are protected stay in the inventory.";
+    ORDER_CYCLE "LF0114" "The order leads back to itself", "Machines wait for each other in a circle: by `dependencies`, and by the order of the groups, in which every machine waits for the groups before its own.", "The message shows the circle. Remove one of its dependencies, or put the machine into a later group.";
 
     ITEM_LOCKED "LF0201" "A job works on the item", "One item belongs to one job at a time.", "Follow the job that holds it with `landfall job watch JOB`, or end it with `landfall job cancel` or `abandon`.";
     NOT_LEGAL "LF0202" "The operation makes no sense in this state", "Each state of an item allows certain operations; the message lists those that are legal now.", "Ask for one of the legal operations; `landfall item show ITEM` explains each.";
@@ -77,6 +78,8 @@ codes! {
     BAD_OUTPUT "LF0310" "A plugin's answer lacks something", "The adapter said that a step is done but did not return what the contract asks for.", "Report it to the plugin's author: the contract lists the outputs of every operation.";
     JOB_RESTORED "LF0311" "The job was restored from a backup", "The journal is older than what the job did, so any step that is not over in it may have happened. Nothing goes on by itself.", "`landfall reconcile` compares its machines with the sites; then `landfall job retry JOB` lets it go on: what can be asked is asked, what can be repeated is repeated under the same keys, and for the rest you decide. Or `landfall job abandon JOB`.";
     INJECTED "LF0312" "A fault that was asked for", "The drill was started with `--inject`: this step fails on purpose, and nothing was done.", "See what the plan makes of it. A drill without `--inject` has no such faults.";
+    GATE_WAITS "LF0313" "The job waits for a person", "The plan has a gate here, or the job was started with `--pause-before`: nothing behind it begins before somebody answers.", "`landfall job answer JOB STEP --approve` lets it go on; `--refuse` with a reason makes it fail. After its timeout it fails by itself.";
+    GATE_REFUSED "LF0314" "A person said no", "A gate of the plan was answered with `--refuse`.", "`landfall job retry JOB STEP` asks again.";
 
     PLUGIN_FILE "LF0401" "A plugin's file is missing", "The plugin directory lacks `plugin.toml`, or the component that it names.", "Build it again with `landfall plugin build`, or copy the whole directory.";
     PLUGIN_MANIFEST "LF0402" "A plugin's manifest is not valid", "`plugin.toml` has an unknown key, a wrong value, or is not TOML; the message has the line.", "Correct it; the SDK's documentation lists every key.";

@@ -144,6 +144,7 @@ fn trouble(job: &Job, item: &str, outcome: Outcome) -> Option<Trouble> {
                 let own = !matches!(
                     step.kind,
                     StepKind::Action { .. }
+                        | StepKind::Gate { .. }
                         | StepKind::Shutdown
                         | StepKind::Hold
                         | StepKind::Release

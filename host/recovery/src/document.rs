@@ -3,11 +3,13 @@
 //! frozen into jobs; the located forms never leave this module.
 
 mod inventory;
+mod members;
 mod plan;
 mod read;
 
 pub use inventory::{Inventory, Item, NetworkMapping, Replication, ReplicationGroup, Side};
-pub use plan::{Action, Group, Known, OnError, Plan, PointChoice, Position};
+pub use members::{Cycle, Selector};
+pub use plan::{Action, GATE_TIMEOUT_DEFAULT_MS, Group, Known, OnError, Plan, PointChoice, Position};
 
 use crate::diagnostic::Diagnostic;
 

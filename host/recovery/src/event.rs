@@ -122,6 +122,15 @@ pub enum Decision {
         /// On what grounds.
         reason: String,
     },
+    /// Answer a gate.
+    Answer {
+        /// The gate.
+        step: StepIndex,
+        /// Go on.
+        approved: bool,
+        /// Why, or anything else worth keeping.
+        reason: String,
+    },
     /// Go on with other versions of plugins, and try the steps again that waited for them.
     Repin {
         /// By name of site, runbook or policy, as they were pinned at the start.

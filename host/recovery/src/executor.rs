@@ -44,6 +44,11 @@ pub enum Next {
         /// The event.
         event: Event,
     },
+    /// Nobody answered this gate in its time: it fails.
+    Expire {
+        /// Which step.
+        step: StepIndex,
+    },
     /// Nothing runs and nothing will.
     End {
         /// How it went.
@@ -71,6 +76,7 @@ pub fn decide(job: &Job, now: Millis, limits: &Limits) -> Plan {
     if job.stopping.is_none() {
         begin(job, now, limits, &mut plan);
     }
+    expire(job, now, &mut plan);
     let idle = plan.next.is_empty() && job.running().next().is_none();
     let waits = job.stopping.is_none() && job.backing_off().next().is_some();
     // A stuck step keeps the job open, but not one that a person cancelled.
@@ -148,6 +154,22 @@ fn begin_one<'j>(
         attempt: state.attempt + 1,
         generation: state.generation,
     });
+}
+
+/// Gates whose time is over, and when the next one's is.
+fn expire(job: &Job, now: Millis, plan: &mut Plan) {
+    for index in job.stuck() {
+        let Some((step, state)) = job.step(index) else { continue };
+        let (StepKind::Gate { .. }, Some(begun)) = (&step.kind, state.begun_at) else {
+            continue;
+        };
+        let until = begun.saturating_add(step.timeout_ms);
+        if until <= now {
+            plan.next.push(Next::Expire { step: index });
+        } else {
+            plan.wake_at = Some(plan.wake_at.map_or(until, |at| at.min(until)));
+        }
+    }
 }
 
 /// The proof step to repeat before this start, if its proof is too old, and whether it is there to be repeated now.

@@ -244,6 +244,8 @@ fn host_effect(kind: &StepKind) -> Option<EffectClass> {
         | StepKind::ProveIsolation
         | StepKind::Fence
         | StepKind::ProveOldOff
+        | StepKind::Gate { .. }
+        | StepKind::Delay { .. }
         | StepKind::Milestone => Some(EffectClass::Read),
         // A replication cycle: every effect in it is idempotent or keyed, and its cursor is durable.
         StepKind::Sync | StepKind::Seed | StepKind::DoomPoints | StepKind::Forget | StepKind::Return => {
@@ -364,12 +366,9 @@ impl Builder<'_> {
 
     /// Names of the job's items of a group, in the plan's order.
     fn members(&self, group: &crate::document::Group) -> Vec<String> {
-        group
-            .machines
-            .iter()
-            .filter(|name| self.frozen.items.contains_key(*name))
-            .cloned()
-            .collect()
+        let mut machines = self.frozen.plan.in_order(group);
+        machines.retain(|name| self.frozen.items.contains_key(name));
+        machines
     }
 }
 

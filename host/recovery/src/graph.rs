@@ -97,6 +97,16 @@ pub enum StepKind {
         /// `before` or `after`.
         phase: String,
     },
+    /// A person is asked whether the job goes on.
+    Gate {
+        /// The action's name.
+        action: String,
+    },
+    /// Time passes.
+    Delay {
+        /// So much.
+        ms: Millis,
+    },
     /// Shut down the source machine.
     Shutdown,
     /// Keep the source machine from starting by itself.
@@ -169,6 +179,8 @@ impl StepKind {
             // Without its proof no machine is activated, whoever asks (X03).
             Self::Fence | Self::ProveIsolation | Self::ProveOldOff => Skip::Refused,
             Self::Action { .. }
+            | Self::Gate { .. }
+            | Self::Delay { .. }
             | Self::Shutdown
             | Self::Hold
             | Self::StopOld

@@ -377,7 +377,8 @@ impl Job {
                 self.go_on(at);
             }
             // The proof itself arrives as the step's outcome, in the same commit.
-            Decision::Attest { .. } => {}
+            // What follows is an OUTCOME of its own.
+            Decision::Attest { .. } | Decision::Answer { .. } => {}
             Decision::Cancel { .. } => {
                 self.stopping = Some(Stopping::Cancelled);
                 self.held = None;

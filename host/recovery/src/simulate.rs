@@ -31,6 +31,8 @@ pub fn makespan_ms(frozen: &Arc<Frozen>, limits: &Limits, mut duration: impl FnM
                 }
                 // What nobody can tell stops a real job; here nothing was ever restored.
                 Next::Ask { event } => job.apply(now, &event),
+                // Nobody answers in here, and no gate is stuck.
+                Next::Expire { .. } => {}
                 Next::End { .. } => return now,
             }
         }

@@ -168,6 +168,7 @@ impl World {
                     attempt,
                     generation,
                 } => self.begin(step, attempt, generation),
+                Next::Expire { .. } => {}
                 Next::Ask { event } => self.record(event),
                 Next::End { outcome, reason } => {
                     self.record(Event::Ended { outcome, reason });
@@ -349,6 +350,7 @@ proptest! {
                     prop_assert_eq!(generation, world.job.steps[step].generation);
                     sent.push(step);
                 }
+                Next::Expire { .. } => unreachable!("no gate"),
                 Next::Ask { event: Event::Stuck { step, code, .. } } => {
                     prop_assert_eq!(code, codes::IN_DOUBT);
                     prop_assert_eq!(frozen.graph.steps[step].effect.class, EffectClass::OneShot);

@@ -76,6 +76,7 @@ fn frozen(steps: usize, chained: bool) -> Arc<Frozen> {
             fence_max_age_ms: 60_000,
             rto_ms: None,
             groups: Vec::new(),
+            dependencies: BTreeMap::new(),
             actions: Vec::new(),
         },
         items: BTreeMap::new(),
@@ -157,6 +158,7 @@ impl Runner {
                     });
                     begun.push(step);
                 }
+                Next::Expire { .. } => {}
                 Next::Ask { event } => self.record(event),
                 Next::End { outcome, reason } => self.record(Event::Ended { outcome, reason }),
             }

@@ -46,6 +46,9 @@ pub(super) struct Arguments {
     /// Of a plan only this group and those after it
     #[arg(long, value_name = "GROUP")]
     from_group: Option<String>,
+    /// Wait for a person before this group; may be given more than once
+    #[arg(long, value_name = "GROUP")]
+    pause_before: Vec<String>,
     /// For a test: its machines are removed after this long, such as 2h [default: 1d]
     #[arg(long, value_name = "SPAN", value_parser = span)]
     ttl: Option<u64>,
@@ -103,6 +106,7 @@ impl Arguments {
             fence_on_return: self.fence_on_return,
             direction: self.direction.or(way),
             from_group: self.from_group,
+            pause_before: self.pause_before,
             ttl_ms: self.ttl,
             point: self.point,
             policy: self.policy,

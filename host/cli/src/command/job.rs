@@ -81,6 +81,25 @@ pub(super) enum Command {
         #[command(flatten)]
         decision: Reasoned,
     },
+    /// Answer a gate, or a pause: the job goes on, or the gate fails
+    Answer {
+        /// The job
+        job: String,
+        /// The step that waits for an answer
+        step: String,
+        /// Go on
+        #[arg(long, conflicts_with = "refuse", required_unless_present = "refuse")]
+        approve: bool,
+        /// Do not; wants a reason
+        #[arg(long, requires = "reason")]
+        refuse: bool,
+        /// Why; kept in the journal
+        #[arg(long, value_name = "WHY", default_value = "", hide_default_value = true)]
+        reason: String,
+        /// Do not follow the job
+        #[arg(long)]
+        detach: bool,
+    },
     /// Go on with another version of a plugin, where the pinned one was revoked or is gone
     Repin {
         /// The job
@@ -171,7 +190,7 @@ impl Command {
                 let request = DecisionRequest {
                     steps,
                     reason,
-                    to: None,
+                    ..DecisionRequest::default()
                 };
                 decide(&client, out, "retry", &job, request, detach).await
             }
@@ -186,6 +205,7 @@ impl Command {
                     steps: step.into_iter().collect(),
                     reason,
                     to: Some(to),
+                    ..DecisionRequest::default()
                 };
                 decide(&client, out, "repin", &job, request, detach).await
             }
@@ -196,7 +216,7 @@ impl Command {
                 let request = DecisionRequest {
                     steps: Vec::new(),
                     reason,
-                    to: None,
+                    ..DecisionRequest::default()
                 };
                 decide(&client, out, "regrant", &job, request, detach).await
             }
@@ -213,7 +233,7 @@ impl Command {
                     DecisionRequest {
                         steps: vec![step],
                         reason,
-                        to: None,
+                        ..DecisionRequest::default()
                     },
                     detach,
                 )
@@ -232,18 +252,34 @@ impl Command {
                     DecisionRequest {
                         steps: vec![step],
                         reason,
-                        to: None,
+                        ..DecisionRequest::default()
                     },
                     detach,
                 )
                 .await
+            }
+            Self::Answer {
+                job,
+                step,
+                approve,
+                refuse: _,
+                reason,
+                detach,
+            } => {
+                let decision = DecisionRequest {
+                    steps: vec![step],
+                    approve: Some(approve),
+                    reason,
+                    ..DecisionRequest::default()
+                };
+                decide(&client, out, "answer", &job, decision, detach).await
             }
             Self::Cancel { job, reason } => cancel(&client, context, &job, reason).await,
             Self::Abandon { job, reason } => {
                 let decision = DecisionRequest {
                     steps: Vec::new(),
                     reason,
-                    to: None,
+                    ..DecisionRequest::default()
                 };
                 decide(&client, out, "abandon", &job, decision, true).await
             }
@@ -297,8 +333,8 @@ async fn cancel(client: &Client, context: &Context, job: &str, reason: String) -
     let view: JobView = client.get(&["jobs", job]).await?;
     if view.operation.ends_with("-failover") && view.ended_at.is_none() {
         output::say(&format!(
-            "{}: replication of the machines has stopped already and does not start again by itself; what was done \
-             stays done",
+            "{}: replication of the machines has stopped already; what was done stays done, and `landfall \
+             resume-protection` goes back to the sources afterwards",
             style::warning("warning")
         ));
         if context.asks && !agreed(job)? {
@@ -309,7 +345,7 @@ async fn cancel(client: &Client, context: &Context, job: &str, reason: String) -
     let decision = DecisionRequest {
         steps: Vec::new(),
         reason,
-        to: None,
+        ..DecisionRequest::default()
     };
     let exit = decide(client, context.out, "cancel", job, decision, true).await?;
     context

@@ -219,6 +219,12 @@ fn ways_on(job: &JobView, step: &StepView) -> Vec<(String, &'static str)> {
             "go on with another version of its plugin",
         ),
         (
+            "answer",
+            step.kind == "gate",
+            " --approve",
+            "the job goes on; with `--refuse --reason WHY` it does not",
+        ),
+        (
             "attest",
             step.kind == "fence",
             " --reason WHY",

@@ -1,6 +1,8 @@
 //! Tables and cards of everything but jobs.
 
-use landfall_daemon::api::wire::{DocumentView, ItemView, MachineView, NetworkView, PointView, PointsView, SiteView};
+use landfall_daemon::api::wire::{
+    DocumentView, ItemView, MachineView, NetworkView, PointView, PointsView, ReadinessView, SiteView,
+};
 use landfall_recovery::operations::Permission;
 
 use super::findings;
@@ -89,9 +91,26 @@ pub(crate) fn documents(documents: &[DocumentView]) -> String {
             document.groups.to_string(),
             document.machines.to_string(),
             document.applied_at.map_or_else(|| NONE.to_owned(), time),
+            readiness(document.readiness.as_ref()),
         ]
     });
-    table(["plan", "groups", "machines", "applied"], rows)
+    table(["plan", "groups", "machines", "applied", "last test"], rows)
+}
+
+/// When a plan was last tested, how that went, and whether it still says something.
+fn readiness(readiness: Option<&ReadinessView>) -> String {
+    let Some(readiness) = readiness else {
+        return NONE.to_owned();
+    };
+    let (Some(at), Some(outcome)) = (readiness.tested_at, &readiness.outcome) else {
+        return "never".to_owned();
+    };
+    let since = match (readiness.verified, outcome.as_str()) {
+        (true, _) => ", verified since last change",
+        (false, "succeeded") => ", changed since",
+        (false, _) => "",
+    };
+    format!("{} {outcome}{since}", time(at))
 }
 
 /// What came of applying or checking a document.

@@ -33,6 +33,7 @@ pub(crate) fn item(name: &str) -> ItemView {
         points: 12,
         seeded_percent: None,
         bytes_sent: 40 << 20,
+        rpo_missed_since: None,
         replication_error: None,
         operations: BTreeMap::new(),
     }
@@ -51,6 +52,7 @@ pub(crate) fn troubled_item() -> ItemView {
         trouble: Some("failed".to_owned()),
         replication_group: Some("hr-db".to_owned()),
         rpo_ms: Some(65_000),
+        rpo_missed_since: None,
         replication_error: Some("site `north` does not answer".to_owned()),
         operations: BTreeMap::from([
             (

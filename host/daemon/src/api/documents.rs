@@ -11,6 +11,7 @@ use super::wire::{DocumentView, Problem};
 use crate::documents::{apply_inventory, apply_plan, plan_view};
 use crate::engine::INVENTORY;
 use crate::problem::Refusal;
+use crate::start::readiness;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Apply {
@@ -34,6 +35,7 @@ pub(super) async fn get_inventory(State(shared): State<Shared>) -> Result<Json<D
         machines: world.inventory.items.len(),
         groups: world.inventory.replication_groups.len(),
         warnings: Vec::new(),
+        readiness: None,
         text: Some(applied.text),
     }))
 }
@@ -54,12 +56,16 @@ pub(super) async fn put_inventory(
 /// All plans.
 #[utoipa::path(get, path = "/api/v1/plans", responses((status = 200, body = Vec<DocumentView>)))]
 pub(super) async fn list_plans(State(shared): State<Shared>) -> Json<Vec<DocumentView>> {
-    let world = shared.engine.world();
-    let view = |applied: &std::sync::Arc<crate::engine::AppliedPlan>| DocumentView {
-        applied_at: Some(applied.applied.at),
-        ..plan_view(&applied.plan, Vec::new())
+    let plans: Vec<_> = shared.engine.world().plans.values().cloned().collect();
+    let view = |applied: std::sync::Arc<crate::engine::AppliedPlan>| {
+        let resolved = applied.plan.resolved(&shared.engine.world().inventory);
+        DocumentView {
+            applied_at: Some(applied.applied.at),
+            readiness: Some(readiness(&shared.engine, &applied.plan)),
+            ..plan_view(&resolved, Vec::new())
+        }
     };
-    Json(world.plans.values().map(view).collect())
+    Json(plans.into_iter().map(view).collect())
 }
 
 /// Applies a plan, or with `check=true` says what is wrong with it.
@@ -82,13 +88,11 @@ pub(super) async fn get_plan(
     State(shared): State<Shared>,
     Path(name): Path<String>,
 ) -> Result<Json<DocumentView>, Refusal> {
-    let world = shared.engine.world();
-    let applied = world
-        .plans
-        .get(&name)
-        .ok_or_else(|| Refusal::unknown(format!("there is no plan `{name}`")))?;
+    let applied = shared.engine.world().plans.get(&name).cloned();
+    let applied = applied.ok_or_else(|| Refusal::unknown(format!("there is no plan `{name}`")))?;
     Ok(Json(DocumentView {
         applied_at: Some(applied.applied.at),
+        readiness: Some(readiness(&shared.engine, &applied.plan)),
         text: Some(applied.applied.text.clone()),
         ..plan_view(&applied.plan, Vec::new())
     }))

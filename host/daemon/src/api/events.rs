@@ -120,6 +120,21 @@ impl Follower {
                         }
                     }
                 }
+                Ok(Signal::Rpo {
+                    item,
+                    rpo_ms,
+                    target_ms,
+                    missed,
+                }) => {
+                    if self.job.is_some() {
+                        continue;
+                    }
+                    let data = serde_json::json!({ "item": item, "rpo-ms": rpo_ms, "rpo-target-ms": target_ms, "missed": missed });
+                    let frame = Frame::default().event("rpo").data(data.to_string());
+                    if self.frames.send(Ok(frame)).await.is_err() {
+                        return;
+                    }
+                }
                 Err(broadcast::error::RecvError::Closed) => return,
             }
         }

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use landfall_recovery::operations::allowed_operations;
 use serde::Deserialize;
 
-use super::wire::{ItemView, PointsView, Problem, ReconcileRequest, ReconcileView};
+use super::wire::{ItemView, OrphansView, PointsView, Problem, ReconcileRequest, ReconcileView};
 use super::{Shared, who};
 use crate::clock;
 use crate::contract::{from_call_error, from_point};
@@ -110,4 +110,10 @@ pub(super) async fn reconcile(
     }
     let answers = crate::reconcile::reconcile(&shared.engine, &request.items, accept, &who(&headers)).await?;
     Ok(Json(answers))
+}
+
+/// What carries this installation's stamp at the sites and no item knows of. Every site is asked now.
+#[utoipa::path(get, path = "/api/v1/orphans", responses((status = 200, body = OrphansView)))]
+pub(super) async fn orphans(State(shared): State<Shared>) -> Json<OrphansView> {
+    Json(crate::orphans::find(&shared.engine).await)
 }

@@ -58,6 +58,9 @@ pub struct JobRequest {
     /// Of a plan only this group and those after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_group: Option<String>,
+    /// Wait for a person before these groups of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pause_before: Vec<String>,
     /// Which way; needed where machines of the plan disagree, and for a real failover back home (F13, B20).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -282,7 +285,10 @@ pub struct DecisionRequest {
     /// plugin.
     #[serde(default)]
     pub steps: Vec<String>,
-    /// Why; `skip`, `attest`, `repin`, `cancel` and `abandon` want a reason.
+    /// For `answer`: whether the job goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<bool>,
+    /// Why; a refusal, `skip`, `attest`, `repin`, `cancel` and `abandon` want a reason.
     #[serde(default)]
     pub reason: String,
     /// For `repin`: the digest to go on with.
@@ -348,6 +354,9 @@ pub struct ItemView {
     pub seeded_percent: Option<u8>,
     /// Bytes moved in all.
     pub bytes_sent: u64,
+    /// Since when the newest received data is older than its target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo_missed_since: Option<u64>,
     /// Why the last replication cycle failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication_error: Option<String>,
@@ -405,9 +414,65 @@ pub struct DocumentView {
     /// Worth knowing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Of a plan: what its last test says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<ReadinessView>,
     /// As it was written; absent in lists and answers to apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+/// What nobody knows of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct OrphansView {
+    /// By site.
+    pub orphans: Vec<OrphanView>,
+    /// Sites that did not answer, and why.
+    pub unasked: BTreeMap<String, String>,
+}
+
+/// Something at a site that carries this installation's stamp, and that no item knows of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct OrphanView {
+    /// Where.
+    pub site: String,
+    /// `machine`, `replica` or another word of the site's adapter.
+    pub kind: String,
+    /// The site's reference.
+    pub id: String,
+    /// For which item it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// By which job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// By which step of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Under which epoch.
+    pub epoch: u64,
+}
+
+/// When a plan was last tested, and whether that still says something (F01).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReadinessView {
+    /// The last test failover; absent: there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tested_at: Option<u64>,
+    /// How.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// It succeeded, and neither plan nor inventory nor a plugin changed since.
+    pub verified: bool,
+    /// What changed since, or what else keeps it from being verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A site.

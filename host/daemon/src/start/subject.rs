@@ -1,6 +1,6 @@
 //! Who a request is about: the plan, the machines of it, and the one direction in which a job goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_recovery::codes;
 use landfall_recovery::diagnostic::suggest;
@@ -29,7 +29,8 @@ pub(super) fn subject_of(engine: &Engine, request: &JobRequest) -> Result<(Plan,
                 .plans
                 .get(name)
                 .ok_or_else(|| Refusal::unknown(format!("there is no plan `{name}`")))?;
-            let plan = applied.plan.clone();
+            let plan = applied.plan.resolved(&world.inventory);
+            in_order(&plan)?;
             let members: Vec<String> = plan.groups.iter().flat_map(|group| group.machines.clone()).collect();
             if let Some(stray) = request.items.iter().find(|item| !members.contains(item)) {
                 return Err(Refusal::unknown(format!("plan `{name}` has no machine `{stray}`")));
@@ -53,6 +54,12 @@ pub(super) fn subject_of(engine: &Engine, request: &JobRequest) -> Result<(Plan,
         return Err(Refusal::bad_request("every machine was left out".to_owned()));
     }
     Ok((plan, items))
+}
+
+/// What the selectors chose may not fit the order any more.
+fn in_order(plan: &Plan) -> Result<(), Refusal> {
+    plan.check_order()
+        .map_err(|cycle| Refusal::refused(codes::ORDER_CYCLE, format!("plan `{}`: {cycle}", plan.name)))
 }
 
 /// The machines of a plan, or of it only those from a group on.
@@ -87,7 +94,10 @@ fn made_for(items: &[String]) -> Plan {
         groups: vec![Group {
             name: "machines".to_owned(),
             machines: items.to_vec(),
+            select: None,
+            delay_ms: None,
         }],
+        dependencies: BTreeMap::new(),
         actions: Vec::new(),
     }
 }

@@ -57,6 +57,10 @@ pub(crate) enum Arguments {
     },
     /// One replication cycle.
     Sync { items: Vec<String> },
+    /// A question to a person.
+    Gate { question: String },
+    /// Time passes.
+    Delay { ms: u64 },
     /// The record is the effect.
     Nothing,
     /// An earlier step did not give what this one needs.
@@ -73,6 +77,14 @@ pub(crate) fn arguments(job: &Job, index: StepIndex) -> Arguments {
     let items = || step.items.clone();
     match &step.kind {
         StepKind::Action { action, phase } => action_arguments(job, step, action, phase),
+        StepKind::Gate { action } => Arguments::Gate {
+            question: job
+                .frozen
+                .action(action)
+                .and_then(|action| action.gate.clone())
+                .unwrap_or_default(),
+        },
+        StepKind::Delay { ms } => Arguments::Delay { ms: *ms },
         StepKind::Choose => Arguments::Choose { items: items() },
         StepKind::Sync => Arguments::Sync { items: items() },
         StepKind::DoomPoints | StepKind::Milestone => Arguments::Nothing,
@@ -203,6 +215,8 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
             points: None,
         })),
         StepKind::Action { .. }
+        | StepKind::Gate { .. }
+        | StepKind::Delay { .. }
         | StepKind::Choose
         | StepKind::Sync
         | StepKind::DoomPoints

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Inventory;
 use super::read::{At, Span, check_name, from_yaml};
+use super::{Inventory, Selector};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, suggest};
 use crate::words::{Direction, FailoverKind, Millis, Pairs};
@@ -32,6 +32,9 @@ pub struct Plan {
     pub rto_ms: Option<Millis>,
     /// In order.
     pub groups: Vec<Group>,
+    /// Machines that wait for others beside the order of the groups.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dependencies: BTreeMap<String, Vec<String>>,
     /// In the order of the file.
     pub actions: Vec<Action>,
 }
@@ -44,6 +47,12 @@ pub struct Group {
     pub name: String,
     /// Names of items.
     pub machines: Vec<String>,
+    /// Chooses more of them when a job is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<Selector>,
+    /// What comes after the group waits this long once its machines are up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<Millis>,
 }
 
 /// A recovery-point policy and one of its choices.
@@ -69,14 +78,17 @@ impl Default for PointChoice {
     }
 }
 
-/// A runbook call before or after a group.
+/// A runbook call, or a question to a person, before or after a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Action {
     /// Unique in the plan.
     pub name: String,
-    /// The runbook plugin's name.
+    /// The runbook plugin's name; empty for a gate.
     pub runbook: String,
+    /// What a person is asked before the job goes on; none: a runbook is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<String>,
     /// Where it stands.
     pub positions: Vec<Position>,
     /// The kinds of failover in which it runs.
@@ -149,7 +161,10 @@ pub(super) struct Document {
     rto: Option<Span>,
     /// Brought up in this order.
     groups: Vec<GroupEntry>,
-    /// Runbooks before and after groups.
+    /// Machines that wait for others, in any groups, beside the order of the groups.
+    #[serde(default)]
+    dependencies: Vec<DependencyEntry>,
+    /// Runbooks and gates before and after groups.
     #[serde(default)]
     actions: Vec<ActionEntry>,
 }
@@ -159,7 +174,20 @@ pub(super) struct Document {
 struct GroupEntry {
     name: At<String>,
     /// Names of items in the inventory.
+    #[serde(default)]
     machines: Vec<At<String>>,
+    /// Items chosen by what the inventory says of them, when a job is frozen.
+    select: Option<Selector>,
+    /// Wait this long after its machines are up.
+    delay: Option<Span>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct DependencyEntry {
+    /// This machine is created only after the others were started.
+    machine: At<String>,
+    after: Vec<At<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -175,7 +203,10 @@ struct PointEntry {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct ActionEntry {
     name: At<String>,
-    runbook: At<String>,
+    /// The runbook plugin to call. Either this or `gate`.
+    runbook: Option<At<String>>,
+    /// What a person is asked: the job waits for `landfall job answer`.
+    gate: Option<String>,
     /// Names of groups; `all` is the whole plan.
     #[serde(default)]
     before: Vec<At<String>>,
@@ -189,7 +220,7 @@ struct ActionEntry {
     /// Parameters for the runbook.
     #[serde(default)]
     with: Pairs,
-    /// For the whole action (default 5m).
+    /// For the whole action (default 5m; a gate: 24h).
     timeout: Option<Span>,
     /// Tries after the first (default 2).
     retries: Option<u32>,
@@ -205,6 +236,8 @@ fn yes() -> bool {
 const FENCE_MAX_AGE_DEFAULT_MS: Millis = 60_000;
 /// Long enough for a service to come up, short enough to be noticed.
 const ACTION_TIMEOUT_DEFAULT_MS: Millis = 300_000;
+/// A day: somebody is awake within it.
+pub const GATE_TIMEOUT_DEFAULT_MS: Millis = 24 * 3_600_000;
 /// Two more tries ride out a restart of the far side.
 const ACTION_RETRIES_DEFAULT: u32 = 2;
 /// The word for the whole plan where a group is named.
@@ -224,8 +257,10 @@ pub(super) fn read(text: &str, known: &Known<'_>) -> Result<Plan, Vec<Diagnostic
     let group = |entry: &GroupEntry| Group {
         name: entry.name.value.clone(),
         machines: entry.machines.iter().map(|machine| machine.value.clone()).collect(),
+        select: entry.select.clone(),
+        delay_ms: entry.delay.map(Span::millis),
     };
-    Ok(Plan {
+    let plan = Plan {
         name: document.plan.value,
         description: document.description,
         point,
@@ -234,8 +269,56 @@ pub(super) fn read(text: &str, known: &Known<'_>) -> Result<Plan, Vec<Diagnostic
         fence_max_age_ms: document.fence_max_age.map_or(FENCE_MAX_AGE_DEFAULT_MS, Span::millis),
         rto_ms: document.rto.map(Span::millis),
         groups: document.groups.iter().map(group).collect(),
+        dependencies: dependencies(&document.dependencies),
         actions,
-    })
+    };
+    let resolved = plan.resolved(known.inventory);
+    found.extend(check_dependencies(&document.dependencies, &resolved));
+    if found.is_empty() { Ok(plan) } else { Err(found) }
+}
+
+fn dependencies(entries: &[DependencyEntry]) -> BTreeMap<String, Vec<String>> {
+    let mut dependencies: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in entries {
+        let after = entry.after.iter().map(|machine| machine.value.clone());
+        dependencies
+            .entry(entry.machine.value.clone())
+            .or_default()
+            .extend(after);
+    }
+    dependencies
+}
+
+fn check_dependencies(entries: &[DependencyEntry], plan: &Plan) -> Vec<Diagnostic> {
+    let members: BTreeSet<&str> = plan
+        .groups
+        .iter()
+        .flat_map(|group| &group.machines)
+        .map(String::as_str)
+        .collect();
+    let named = entries
+        .iter()
+        .flat_map(|entry| [&entry.machine].into_iter().chain(&entry.after));
+    let strangers = named.filter(|machine| !members.contains(machine.value.as_str()));
+    let mut found: Vec<Diagnostic> = strangers
+        .map(|machine| {
+            Diagnostic::at(
+                machine.place,
+                codes::UNKNOWN_MACHINE,
+                format!("the plan has no machine `{}`", machine.value),
+                suggest(&machine.value, members.iter().copied()),
+            )
+        })
+        .collect();
+    if let (Err(cycle), Some(first)) = (plan.check_order(), entries.first()) {
+        found.push(Diagnostic::at(
+            first.machine.place,
+            codes::ORDER_CYCLE,
+            cycle.to_string(),
+            "remove one of these dependencies, or put the machine into a later group",
+        ));
+    }
+    found
 }
 
 fn check_groups(document: &Document, known: &Known<'_>, found: &mut Vec<Diagnostic>) {
@@ -267,12 +350,12 @@ fn check_groups(document: &Document, known: &Known<'_>, found: &mut Vec<Diagnost
                 "rename it, or put its machines into the first",
             ));
         }
-        if group.machines.is_empty() {
+        if group.machines.is_empty() && group.select.as_ref().is_none_or(Selector::is_empty) {
             found.push(Diagnostic::at(
                 group.name.place,
                 codes::EMPTY_GROUP,
                 format!("group `{}` has no machines", group.name.value),
-                "add machines, or remove the group",
+                "add machines, or a `select` that says something, or remove the group",
             ));
         }
         for machine in &group.machines {
@@ -381,13 +464,26 @@ fn resolve_actions(document: &Document, known: &Known<'_>, found: &mut Vec<Diagn
                 "rename one: outputs are addressed by the action's name",
             ));
         }
-        if !known.runbooks.contains(&entry.runbook.value) {
-            found.push(Diagnostic::at(
-                entry.runbook.place,
+        match (&entry.runbook, &entry.gate) {
+            (Some(runbook), None) if !known.runbooks.contains(&runbook.value) => found.push(Diagnostic::at(
+                runbook.place,
                 codes::UNKNOWN_RUNBOOK,
-                format!("unknown runbook `{}`", entry.runbook.value),
-                suggest(&entry.runbook.value, known.runbooks.iter().map(String::as_str)),
-            ));
+                format!("unknown runbook `{}`", runbook.value),
+                suggest(&runbook.value, known.runbooks.iter().map(String::as_str)),
+            )),
+            (Some(_), None) | (None, Some(_)) => {}
+            (Some(_), Some(_)) => found.push(Diagnostic::at(
+                entry.name.place,
+                codes::WRONG_VALUE,
+                format!("action `{}` is a runbook and a gate", entry.name.value),
+                "make two actions of it",
+            )),
+            (None, None) => found.push(Diagnostic::at(
+                entry.name.place,
+                codes::MISSING_KEY,
+                format!("action `{}` does nothing", entry.name.value),
+                "give it a `runbook:`, or a `gate:` with what a person is asked",
+            )),
         }
         if entry.before.is_empty() && entry.after.is_empty() {
             found.push(Diagnostic::at(
@@ -410,7 +506,12 @@ fn resolve_actions(document: &Document, known: &Known<'_>, found: &mut Vec<Diagn
         );
         actions.push(Action {
             name: entry.name.value.clone(),
-            runbook: entry.runbook.value.clone(),
+            runbook: entry
+                .runbook
+                .as_ref()
+                .map(|runbook| runbook.value.clone())
+                .unwrap_or_default(),
+            gate: entry.gate.clone(),
             positions,
             kinds: entry.kinds.clone().unwrap_or_else(|| {
                 BTreeSet::from([FailoverKind::Test, FailoverKind::Planned, FailoverKind::Unplanned])
@@ -420,8 +521,20 @@ fn resolve_actions(document: &Document, known: &Known<'_>, found: &mut Vec<Diagn
                 .clone()
                 .unwrap_or_else(|| BTreeSet::from([Direction::Forward, Direction::Reverse])),
             with: entry.with.clone(),
-            timeout_ms: entry.timeout.map_or(ACTION_TIMEOUT_DEFAULT_MS, Span::millis),
-            retries: entry.retries.unwrap_or(ACTION_RETRIES_DEFAULT),
+            timeout_ms: entry.timeout.map_or(
+                if entry.gate.is_some() {
+                    GATE_TIMEOUT_DEFAULT_MS
+                } else {
+                    ACTION_TIMEOUT_DEFAULT_MS
+                },
+                Span::millis,
+            ),
+            // A person is asked once.
+            retries: entry.retries.unwrap_or(if entry.gate.is_some() {
+                0
+            } else {
+                ACTION_RETRIES_DEFAULT
+            }),
             on_error: entry.on_error,
         });
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Builder, FENCING, NewStep, ONCE, Patience, READ, Row, TRANSFER, WORK, needs, turn};
-use crate::document::{Action, OnError, Position};
+use crate::document::{Action, Group, OnError, Position};
 use crate::graph::{Edge, Graph, Stage, StepIndex, StepKind, Wait};
 use crate::item::Location;
 use crate::words::{Direction, FailoverKind};
@@ -30,6 +30,7 @@ struct Failover<'a> {
     stops_job: bool,
     check: BTreeMap<String, StepIndex>,
     choose: BTreeMap<String, StepIndex>,
+    started: BTreeMap<String, StepIndex>,
 }
 
 impl<'a> Failover<'a> {
@@ -46,6 +47,7 @@ impl<'a> Failover<'a> {
             stops_job: false,
             check: BTreeMap::new(),
             choose: BTreeMap::new(),
+            started: BTreeMap::new(),
         }
     }
 
@@ -75,11 +77,33 @@ impl<'a> Failover<'a> {
                 .collect();
             if !started.is_empty() {
                 here = self.barrier(&format!("group-{}", group.name), started);
+                here = self.delay(group, here);
             }
             here = self.actions(&Position::After(Some(group.name.clone())), here);
         }
         self.actions(&Position::After(None), here);
         self.builder.graph
+    }
+
+    /// What comes after the group waits.
+    fn delay(&mut self, group: &Group, here: StepIndex) -> StepIndex {
+        let Some(ms) = group.delay_ms else { return here };
+        let step = self.builder.step(NewStep {
+            id: format!("delay/{}", group.name),
+            kind: StepKind::Delay { ms },
+            stage: Stage::Start,
+            calls: None,
+            group: Some(&group.name),
+            items: &[],
+            after: vec![self.edge(here)],
+            // The wait itself is no delay.
+            patience: Patience {
+                retries: 0,
+                timeout_ms: ms.saturating_add(READ.timeout_ms),
+            },
+            stops_job: false,
+        });
+        self.barrier(&format!("delayed-{}", group.name), vec![step])
     }
 
     fn barrier(&mut self, id: &str, after: Vec<StepIndex>) -> StepIndex {
@@ -287,6 +311,9 @@ impl<'a> Failover<'a> {
         let mut before: Vec<Edge> = self.choose.get(name).copied().map(needs).into_iter().collect();
         before.extend(self.needs_check(name));
         before.push(self.edge(here));
+        let others = frozen.plan.dependencies.get(name).into_iter().flatten();
+        let others = others.filter_map(|other| self.started.get(other));
+        before.extend(others.map(|other| self.edge(*other)));
         if !test && item.turn.is_none() && item.state.leftover().is_some() {
             let discard = self
                 .builder
@@ -349,6 +376,7 @@ impl<'a> Failover<'a> {
             self.builder
                 .item_step("release", name, StepKind::Release, Some(target), after);
         }
+        self.started.insert(name.to_owned(), start);
         start
     }
 
@@ -377,13 +405,23 @@ impl<'a> Failover<'a> {
         let fitting: Vec<&Action> = frozen.plan.actions.iter().filter(fits).collect();
         for action in fitting {
             let step = self.builder.step(NewStep {
-                id: format!("action/{}/{phase}-{}", action.name, group.unwrap_or("all")),
-                kind: StepKind::Action {
-                    action: action.name.clone(),
-                    phase: phase.to_owned(),
+                id: format!(
+                    "{}/{}/{phase}-{}",
+                    if action.gate.is_some() { "gate" } else { "action" },
+                    action.name,
+                    group.unwrap_or("all")
+                ),
+                kind: match action.gate {
+                    None => StepKind::Action {
+                        action: action.name.clone(),
+                        phase: phase.to_owned(),
+                    },
+                    Some(_) => StepKind::Gate {
+                        action: action.name.clone(),
+                    },
                 },
                 stage: Stage::Actions,
-                calls: Some(&action.runbook),
+                calls: action.gate.is_none().then_some(action.runbook.as_str()),
                 group,
                 items: &items,
                 after: vec![Edge { step: here, wait }],
@@ -407,7 +445,7 @@ impl<'a> Failover<'a> {
         }
         if matches!(
             self.builder.graph.steps.get(here).map(|step| &step.kind),
-            Some(StepKind::Action { .. })
+            Some(StepKind::Action { .. } | StepKind::Gate { .. })
         ) {
             let id = format!("actions-{phase}-{}", group.unwrap_or("all"));
             here = self.builder.milestone(&id, [here], wait);
