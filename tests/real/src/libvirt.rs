@@ -1,7 +1,11 @@
 //! Two libvirt sites on this machine: two daemons without privileges, each with QEMU in software, and guests of a few
 //! megabytes that count.
 
+mod between;
+mod breaks;
 mod cleaner;
+mod doors;
+mod full;
 mod guest;
 mod host;
 mod measure;
@@ -26,7 +30,8 @@ pub(crate) use self::cleaner::clean;
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct Form {
-    /// What goes wrong at a site: its daemon ends, a machine is deleted
+    /// What goes wrong at a site: its daemon ends, answers break off, a machine is deleted, a disk is full, a
+    /// certificate is not trusted
     #[arg(long)]
     trouble: bool,
     /// Speed and memory of replication

@@ -40,7 +40,11 @@ impl Held {
 
 /// By the reference that the host has.
 pub(crate) fn find(libvirt: &mut Libvirt, id: &str) -> Result<Held, Failure> {
-    let missing = || Failure::definite("not-found", format!("the site has no replica `{id}`"));
+    let missing = || {
+        let why =
+            format!("the site has no replica `{id}`; if somebody removed it, protect the machine anew as another item");
+        Failure::definite("not-found", why)
+    };
     let uuid = uuid_of(id).ok_or_else(missing)?;
     let domain = libvirt.find(uuid)?.ok_or_else(missing)?;
     match libvirt

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::guest;
-use super::host::{Landfall, configure, text};
+use super::host::{Access, Landfall, configure, text};
 use super::packages::Kernel;
 use super::site::Site;
 use super::story::{PORTS, item, step};
@@ -24,7 +24,7 @@ const WRITES: u64 = 256;
 const WRITE: u64 = 4_096;
 
 /// The guest's disk, as its QEMU names it.
-const DEVICE: &str = "/machine/peripheral/virtio-disk0/virtio-backend";
+pub(super) const DEVICE: &str = "/machine/peripheral/virtio-disk0/virtio-backend";
 
 /// At least this part of the speed of `qemu-img convert`.
 const SPEED: f64 = 0.5;
@@ -47,7 +47,10 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
     configure(
         directory,
         plugins,
-        [("north", &north, PORTS[0]), ("south", &south, PORTS[1])],
+        &[
+            Access::to("north", &north, PORTS[0]),
+            Access::to("south", &south, PORTS[1]),
+        ],
         &[],
     )?;
     let landfall = Landfall::start(program, directory)?;

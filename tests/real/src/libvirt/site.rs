@@ -34,16 +34,19 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Starts it, and waits until it answers.
+    /// Starts it, and waits until it answers. It lets everybody in over TCP.
     pub(super) fn up(parent: &Path, name: &str) -> Result<Self> {
+        Self::up_with(parent, name, "listen_tls = 0\nauth_tcp = \"none\"\n")
+    }
+
+    /// With these lines in its settings.
+    pub(super) fn up_with(parent: &Path, name: &str, lines: &str) -> Result<Self> {
         let directory = parent.join(name);
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port()?;
         for part in ["run", "config/libvirt", "cache", "data", "home", "pool", "disks"] {
             fs::create_dir_all(directory.join(part)).context("cannot make the site's directories")?;
         }
-        let settings = format!(
-            "listen_tls = 0\nlisten_tcp = 1\ntcp_port = \"{port}\"\nlisten_addr = \"127.0.0.1\"\nauth_tcp = \"none\"\n"
-        );
+        let settings = format!("listen_tcp = 1\ntcp_port = \"{port}\"\nlisten_addr = \"127.0.0.1\"\n{lines}");
         fs::write(directory.join("libvirtd.conf"), settings)?;
         // Else another daemon is started for the guests' output, which nobody ends.
         fs::write(directory.join("config/libvirt/qemu.conf"), "stdio_handler = \"file\"\n")?;
@@ -81,9 +84,27 @@ impl Site {
         Ok(())
     }
 
+    /// The same, with room for so many MiB. Only root can make that.
+    pub(super) fn small_pool(&self, mib: u32) -> Result<()> {
+        let place = self.directory.join("pool");
+        let size = format!("size={mib}m,mode=0755");
+        let mut mount = Command::new("mount");
+        let status = mount
+            .args(["-t", "tmpfs", "-o", &size, "landfall"])
+            .arg(&place)
+            .status();
+        ensure!(
+            status.context("cannot run mount")?.success(),
+            "no file system can be mounted"
+        );
+        give(&place)?;
+        self.pool()
+    }
+
     /// What libvirt's own command says: for what an operator would do, not for what Landfall does.
     pub(super) fn virsh(&self, arguments: &[&str]) -> Result<String> {
-        let uri = format!("qemu+tcp://127.0.0.1:{}/session", self.port);
+        let socket = self.directory.join("run/libvirt/libvirt-sock");
+        let uri = format!("qemu+unix:///session?socket={}", socket.display());
         let mut command = Command::new("virsh");
         command
             .args(["--quiet", "--connect", &uri])
@@ -164,6 +185,14 @@ impl Site {
             .with_context(|| format!("`{machine}` has no disk:\n{list}"))
     }
 
+    /// Names of the files in its pool.
+    pub(super) fn files(&self) -> Result<Vec<String>> {
+        let entries = fs::read_dir(self.directory.join("pool"))?.flatten();
+        Ok(entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect())
+    }
+
     /// The power goes: daemon and guests at once, with nobody told.
     pub(super) fn kill(&mut self) -> Result<()> {
         cleaner::end_all(&self.directory)?;
@@ -191,6 +220,11 @@ impl Site {
         Ok(())
     }
 
+    /// The daemon stands still, or goes on: it holds its connections and answers nothing.
+    pub(super) fn freeze_daemon(&self, is_frozen: bool) {
+        cleaner::kill(self.daemon.id(), if is_frozen { "STOP" } else { "CONT" });
+    }
+
     /// The daemon comes back.
     pub(super) fn start_daemon(&mut self) -> Result<()> {
         self.daemon = launch(&self.directory)?;
@@ -203,8 +237,13 @@ impl Site {
     }
 }
 
+/// One that nobody listens at.
+pub(super) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
 /// The site's user has its directories.
-fn give(directory: &Path) -> Result<()> {
+pub(super) fn give(directory: &Path) -> Result<()> {
     let passwd = fs::read_to_string("/etc/passwd")?;
     let line = passwd.lines().find(|line| line.starts_with(&format!("{USER}:")));
     let mut fields = line

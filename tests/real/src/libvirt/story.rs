@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::guest;
-use super::host::{Landfall, ask, ask_until, configure, text};
+use super::host::{Access, Landfall, ask, ask_until, configure, text};
 use super::packages::Kernel;
 use super::site::{DISK, Site};
 use super::tell::{Row, print, table};
@@ -70,7 +70,10 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
     configure(
         directory,
         plugins,
-        [("north", &north, PORTS[0]), ("south", &south, PORTS[1])],
+        &[
+            Access::to("north", &north, PORTS[0]),
+            Access::to("south", &south, PORTS[1]),
+        ],
         &addresses,
     )?;
     let mut landfall = Landfall::start(program, directory)?;

@@ -6,62 +6,89 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::guest;
 use super::host::{Landfall, ask_until, configure, text};
 use super::packages::Kernel;
 use super::site::Site;
-use super::story::{PORTS, item, step};
+use super::story::{item, step};
 use super::tell::print;
+use super::{breaks, doors, full, guest};
+use crate::debian::is_root;
+use crate::say;
 
-const ITEM: &str = "shop-db";
+pub(super) const ITEM: &str = "shop-db";
+
+/// Few, since somebody stands at each of them.
+const PORTS: [(u16, u16); 2] = [(47_300, 47_315), (47_320, 47_335)];
 
 pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Kernel) -> Result<()> {
+    doors::play(program, plugins, directory, kernel)?;
     step("Two sites, and one machine that is replicated");
     let image = guest::image(directory, kernel)?;
     let mut north = Site::up(directory, "north")?;
     let mut south = Site::up(directory, "south")?;
     north.pool()?;
-    south.pool()?;
+    let is_small = is_root()?;
+    if is_small {
+        south.small_pool(full::ROOM)?;
+    } else {
+        south.pool()?;
+    }
     let machine = north.guest(&image, "db", 8)?;
     north.boot("db")?;
-    configure(
-        directory,
-        plugins,
-        [("north", &north, PORTS[0]), ("south", &south, PORTS[1])],
-        &[],
-    )?;
+    let (to_north, at_north) = breaks::way("north", &north, PORTS[0])?;
+    let (to_south, at_south) = breaks::way("south", &south, PORTS[1])?;
+    configure(directory, plugins, &[to_north, to_south], &[])?;
     let landfall = Landfall::start(program, directory)?;
     let inventory = format!(
         "items:\n  - name: {ITEM}\n    source: {{ site: north, machine: {machine} }}\n    target: {{ site: south }}\n    \
          networks:\n      - {{ nic: nic-0, production: lan, test: bubble, addresses: [127.0.2.1] }}\n    \
-         replication: {{ rpo: 2s, points-every: 3s }}\n"
+         replication: {{ rpo: 2s, points-every: 3s, retention: 1m }}\n"
     );
     fs::write(directory.join("inventory.yaml"), inventory)?;
     landfall.json(&["inventory", "apply", "inventory.yaml"])?;
     landfall.job(&["protect", ITEM])?;
     goes_on(&landfall)?;
 
-    for (name, site) in [("source", &mut north), ("target", &mut south)] {
+    breaks::cycles(&landfall, "source", &at_north)?;
+    breaks::cycles(&landfall, "target", &at_south)?;
+    breaks::jobs(&landfall, &south, &at_south)?;
+    breaks::silence(&landfall, &north)?;
+    if is_small {
+        full::play(&landfall, &north, &south)?;
+    } else {
+        say("\n** SKIPPED: a full pool. Only root can mount a small file system for it.");
+    }
+    killed(&landfall, &mut north, &mut south)?;
+    deleted(&landfall, &north, &south)?;
+    print("\nEverything that broke was said, and went on where it could.")
+}
+
+/// Processes of the sites end.
+fn killed(landfall: &Landfall, north: &mut Site, south: &mut Site) -> Result<()> {
+    for (name, site) in [("source", &mut *north), ("target", &mut *south)] {
         step(&format!("libvirtd of the {name} is killed; its guests go on"));
         site.kill_daemon()?;
-        says(&landfall, "unreachable")?;
+        says(landfall, "unreachable")?;
         site.start_daemon()?;
-        goes_on(&landfall)?;
+        goes_on(landfall)?;
     }
 
     step("The helper of the target is killed: what it was writing is sent again");
     south.virsh(&["destroy", "landfall-helper"])?;
-    goes_on(&landfall)?;
+    goes_on(landfall)?;
 
     step("The guest's QEMU is killed: nobody knows what changed, and everything is sent");
-    let before = sent(&landfall)?;
+    let before = sent(landfall)?;
     north.kill_guest("db")?;
     north.boot("db")?;
     landfall.until("everything was sent again", |landfall| {
         Ok(sent(landfall)? > before + (8 << 20))
     })?;
-    goes_on(&landfall)?;
+    goes_on(landfall)
+}
 
+/// Somebody deletes what Landfall works with.
+fn deleted(landfall: &Landfall, north: &Site, south: &Site) -> Result<()> {
     step("Somebody deletes the machine of a test; its cleanup passes over it");
     landfall.job(&["failover", "--item", ITEM, "--kind", "test"])?;
     let found = ask_until("127.0.2.1", "found")?;
@@ -72,17 +99,52 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
     south.virsh(&["destroy", "db-test"])?;
     south.virsh(&["undefine", "db-test"])?;
     landfall.job(&["cleanup", "--item", ITEM])?;
-    goes_on(&landfall)?;
+    goes_on(landfall)?;
+    left_over(north, south)?;
 
     step("Somebody deletes the protected machine");
     north.virsh(&["destroy", "db"])?;
     north.virsh(&["undefine", "db", "--checkpoints-metadata"])?;
-    says(&landfall, "not-found")?;
-    print("\nEverything that broke was said, and went on where it could.")
+    says(landfall, "not-found")?;
+
+    step("Somebody deletes the replica too");
+    let all = south.virsh(&["list", "--all", "--name"])?;
+    let replica = all.lines().find(|name| name.starts_with("landfall-replica-"));
+    south.virsh(&["undefine", replica.context("there is no replica")?])?;
+    let refused = landfall.refused(&["failover", "--item", ITEM, "--kind", "test"])?;
+    ensure!(refused.contains("libvirt/replica-missing"), "{refused}");
+    print(
+        refused
+            .lines()
+            .find(|line| line.contains("replica-missing"))
+            .unwrap_or_default(),
+    )
+}
+
+/// After all that there is one replica and nothing else: no machine, no file, no backup but the last cycle's.
+fn left_over(north: &Site, south: &Site) -> Result<()> {
+    let machines = south.virsh(&["list", "--all", "--name"])?;
+    let strange = machines
+        .lines()
+        .filter(|name| !name.is_empty() && *name != "landfall-helper" && !name.starts_with("landfall-replica-"));
+    let strange: Vec<&str> = strange.collect();
+    ensure!(strange.is_empty(), "left at the target: {strange:?}");
+    let replica = machines.lines().find(|name| name.starts_with("landfall-replica-"));
+    let replica = south.virsh(&["domuuid", replica.context("there is no replica")?])?;
+    let files = south.files()?;
+    let strange: Vec<&String> = files.iter().filter(|name| !name.starts_with(&replica)).collect();
+    ensure!(strange.is_empty(), "left in the target's pool: {strange:?}");
+    let scratch = north.files()?;
+    ensure!(scratch.len() <= 1, "left in the source's pool: {scratch:?}");
+    print(&format!(
+        "left at the target: one replica of {} files; at the source: {} file of the last snapshot",
+        files.len(),
+        scratch.len()
+    ))
 }
 
 /// A further point comes.
-fn goes_on(landfall: &Landfall) -> Result<()> {
+pub(super) fn goes_on(landfall: &Landfall) -> Result<()> {
     let newest = newest(landfall)?;
     landfall.until("replication goes on", |landfall| {
         let items = landfall.json(&["item", "list"])?;
@@ -92,7 +154,7 @@ fn goes_on(landfall: &Landfall) -> Result<()> {
     print("replication goes on")
 }
 
-fn newest(landfall: &Landfall) -> Result<u64> {
+pub(super) fn newest(landfall: &Landfall) -> Result<u64> {
     let points = landfall.json(&["item", "points", ITEM])?;
     let list = points.as_array().or_else(|| points.get("points")?.as_array());
     let times = list
@@ -109,12 +171,14 @@ fn sent(landfall: &Landfall) -> Result<u64> {
         .context("no bytes-sent")
 }
 
+/// What the last cycle ran into, if it failed.
+pub(super) fn error(landfall: &Landfall) -> Result<Option<String>> {
+    let items = landfall.json(&["item", "list"])?;
+    Ok(item(&items, ITEM).and_then(|item| text(item, "replication-error").map(str::to_owned)))
+}
+
 /// The item shows an error of this kind.
-fn says(landfall: &Landfall, code: &str) -> Result<()> {
-    let error = |landfall: &Landfall| -> Result<Option<String>> {
-        let items = landfall.json(&["item", "list"])?;
-        Ok(item(&items, ITEM).and_then(|item| text(item, "replication-error").map(str::to_owned)))
-    };
+pub(super) fn says(landfall: &Landfall, code: &str) -> Result<()> {
     landfall.until(&format!("`{code}` is shown"), |landfall| {
         Ok(error(landfall)?.is_some_and(|error| error.contains(code)))
     })?;
