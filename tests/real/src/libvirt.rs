@@ -1,6 +1,7 @@
 //! Two libvirt sites on this machine: two daemons without privileges, each with QEMU in software, and guests of a few
 //! megabytes that count.
 
+mod agent;
 mod between;
 mod breaks;
 mod cleaner;
@@ -34,6 +35,9 @@ pub(crate) struct Form {
     /// certificate is not trusted
     #[arg(long)]
     trouble: bool,
+    /// Only a guest with two disks and an agent, and its application-consistent points
+    #[arg(long)]
+    agent: bool,
     /// Speed and memory of replication
     #[arg(long)]
     measure: bool,
@@ -47,6 +51,7 @@ pub(crate) fn run_if_installed(built: &Built) -> Result<()> {
     }
     let form = Form {
         trouble: false,
+        agent: false,
         measure: false,
     };
     run(built, form)
@@ -69,10 +74,12 @@ pub(crate) fn run(built: &Built, form: Form) -> Result<()> {
     let cleaner = Cleaner::watch(&directory)?;
     let result = if form.trouble {
         trouble::play(landfall, plugins, &directory, &kernel)
+    } else if form.agent {
+        guest::image(&directory, &kernel).and_then(|image| agent::play(landfall, plugins, &directory, &image))
     } else if form.measure {
         measure::play(landfall, plugins, &directory, &kernel)
     } else {
-        story::play(landfall, plugins, &directory, &kernel, built.short)
+        play(landfall, plugins, &directory, &kernel, built.short)
     };
     match result {
         Ok(()) => cleaner.clean_all(),
@@ -82,6 +89,15 @@ pub(crate) fn run(built: &Built, form: Form) -> Result<()> {
             Err(error.context(format!("it failed; logs and disks are in {}", directory.display())))
         }
     }
+}
+
+fn play(landfall: &Path, plugins: &Path, directory: &Path, kernel: &packages::Kernel, short: bool) -> Result<()> {
+    let image = guest::image(directory, kernel)?;
+    story::play(landfall, plugins, directory, &image, short)?;
+    if short {
+        return Ok(());
+    }
+    agent::play(landfall, plugins, directory, &image)
 }
 
 /// Two sites with one guest, for the conformance suite.

@@ -1,5 +1,5 @@
-//! Merging: two neighbouring layers of a replica become one, so that its chain stays as long as it has points. QEMU
-//! copies the upper one's data into the lower one's file; until that is noted the chain reads as before, so a merge may
+//! Merging: neighbouring layers of a replica become one, so that its chain stays as long as it has points. QEMU
+//! copies the upper ones' data into the lowest one's file; until that is noted the chain reads as before, so a merge may
 //! end in any way at any time.
 
 use landfall_sdk::{Failure, Pairs, Running};
@@ -22,7 +22,7 @@ pub(crate) fn merging(handle: &str) -> Running {
     Running {
         handle: handle.to_owned(),
         percent: None,
-        note: "two old layers become one".to_owned(),
+        note: "old layers become one".to_owned(),
         poll_after_ms: MERGE_POLL_MS,
     }
 }
@@ -126,7 +126,7 @@ pub(crate) fn finish_merge(libvirt: &mut Libvirt, helper: &Helper, held: &mut He
     };
     for (job, over) in merge_jobs(libvirt, helper, held)? {
         if !over {
-            let why = "two old layers of the replica are becoming one; it goes on right after";
+            let why = "old layers of the replica are becoming one; it goes on right after";
             return Err(Failure::in_doubt("busy", why).retryable());
         }
         helper.command(libvirt, "job-dismiss", &json!({ "id": job }))?;

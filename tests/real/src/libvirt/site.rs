@@ -126,17 +126,32 @@ impl Site {
     pub(super) fn guest(&self, image: &Image, name: &str, fill: u64) -> Result<String> {
         let disk = self.directory.join("disks").join(format!("{name}.qcow2"));
         make_disk(&disk, fill)?;
+        self.define(image, name, &disk_element(&disk, "vda"))
+    }
+
+    /// One with a second disk, which has a file system, and with an agent that can freeze it.
+    pub(super) fn guest_with_agent(&self, image: &Image, name: &str) -> Result<String> {
+        let disks = self.directory.join("disks");
+        let (disk, more) = (
+            disks.join(format!("{name}.qcow2")),
+            disks.join(format!("{name}-data.qcow2")),
+        );
+        make_disk(&disk, 1)?;
+        make_file_system(&more)?;
+        let agent = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>";
+        let devices = [&disk_element(&disk, "vda"), &disk_element(&more, "vdb"), agent].concat();
+        self.define(image, name, &devices)
+    }
+
+    fn define(&self, image: &Image, name: &str, devices: &str) -> Result<String> {
         let xml = format!(
             "<domain type='qemu'><name>{name}</name><memory unit='MiB'>{GUEST_MIB}</memory><vcpu>1</vcpu>\
              <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{}</kernel><initrd>{}</initrd>\
-             <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/></features><devices>\
-             <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>\
-             <target dev='vda' bus='virtio'/></disk>\
+             <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/></features><devices>{devices}\
              <interface type='user'><model type='virtio'/></interface>\
              <controller type='usb' model='none'/><memballoon model='none'/><serial type='pty'/></devices></domain>",
             image.kernel.display(),
             image.initrd.display(),
-            disk.display()
         );
         let definition = self.directory.join(format!("{name}.xml"));
         fs::write(&definition, xml)?;
@@ -293,6 +308,14 @@ fn launch(directory: &Path) -> Result<Child> {
     command.spawn().context("cannot start libvirtd")
 }
 
+fn disk_element(disk: &Path, target: &str) -> String {
+    format!(
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>\
+         <target dev='{target}' bus='virtio'/></disk>",
+        disk.display()
+    )
+}
+
 /// Empty, with some random data in its second half.
 fn make_disk(disk: &Path, fill: u64) -> Result<()> {
     let raw = disk.with_extension("raw");
@@ -300,16 +323,31 @@ fn make_disk(disk: &Path, fill: u64) -> Result<()> {
     plain.set_len(DISK.max(DISK / 2 + (fill << 20)))?;
     plain.seek(SeekFrom::Start(DISK / 2))?;
     std::io::copy(&mut File::open("/dev/urandom")?.take(fill << 20), &mut plain)?;
+    pack(&raw, disk)
+}
+
+/// An empty file system of few MiB.
+fn make_file_system(disk: &Path) -> Result<()> {
+    let raw = disk.with_extension("raw");
+    let mut command = Command::new("/sbin/mke2fs");
+    command.args(["-q", "-t", "ext4"]).arg(&raw).arg("64M");
+    command.stderr(Stdio::null());
+    ensure!(
+        command.status().context("cannot run mke2fs")?.success(),
+        "mke2fs made no file system"
+    );
+    pack(&raw, disk)
+}
+
+/// The raw file becomes a qcow2 one that is the site's user's.
+fn pack(raw: &Path, disk: &Path) -> Result<()> {
     let mut command = Command::new("qemu-img");
-    command
-        .args(["convert", "-f", "raw", "-O", "qcow2"])
-        .arg(&raw)
-        .arg(disk);
+    command.args(["convert", "-f", "raw", "-O", "qcow2"]).arg(raw).arg(disk);
     ensure!(
         command.status().context("cannot run qemu-img")?.success(),
         "qemu-img made no disk"
     );
-    fs::remove_file(&raw)?;
+    fs::remove_file(raw)?;
     if is_root()? {
         give(disk)?;
     }

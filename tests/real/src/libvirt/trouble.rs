@@ -17,6 +17,9 @@ use crate::say;
 
 pub(super) const ITEM: &str = "shop-db";
 
+/// Layers of the replica beside one for each point: the lowest, those of cycles without a point, and the one in work.
+const MORE_LAYERS: usize = 12;
+
 /// Few, since somebody stands at each of them.
 const PORTS: [(u16, u16); 2] = [(47_300, 47_315), (47_320, 47_335)];
 
@@ -100,7 +103,7 @@ fn deleted(landfall: &Landfall, north: &Site, south: &Site) -> Result<()> {
     south.virsh(&["undefine", "db-test"])?;
     landfall.job(&["cleanup", "--item", ITEM])?;
     goes_on(landfall)?;
-    left_over(north, south)?;
+    left_over(landfall, north, south)?;
 
     step("Somebody deletes the protected machine");
     north.virsh(&["destroy", "db"])?;
@@ -122,7 +125,7 @@ fn deleted(landfall: &Landfall, north: &Site, south: &Site) -> Result<()> {
 }
 
 /// After all that there is one replica and nothing else: no machine, no file, no backup but the last cycle's.
-fn left_over(north: &Site, south: &Site) -> Result<()> {
+fn left_over(landfall: &Landfall, north: &Site, south: &Site) -> Result<()> {
     let machines = south.virsh(&["list", "--all", "--name"])?;
     let strange = machines
         .lines()
@@ -134,6 +137,12 @@ fn left_over(north: &Site, south: &Site) -> Result<()> {
     let files = south.files()?;
     let strange: Vec<&String> = files.iter().filter(|name| !name.starts_with(&replica)).collect();
     ensure!(strange.is_empty(), "left in the target's pool: {strange:?}");
+    let points = points(landfall)?.len();
+    ensure!(
+        files.len() <= points + MORE_LAYERS,
+        "{} files for {points} points: {files:?}",
+        files.len()
+    );
     let scratch = north.files()?;
     ensure!(scratch.len() <= 1, "left in the source's pool: {scratch:?}");
     print(&format!(
@@ -155,13 +164,15 @@ pub(super) fn goes_on(landfall: &Landfall) -> Result<()> {
 }
 
 pub(super) fn newest(landfall: &Landfall) -> Result<u64> {
+    Ok(points(landfall)?.into_iter().max().unwrap_or(0))
+}
+
+/// The times of all points.
+fn points(landfall: &Landfall) -> Result<Vec<u64>> {
     let points = landfall.json(&["item", "points", ITEM])?;
     let list = points.as_array().or_else(|| points.get("points")?.as_array());
-    let times = list
-        .into_iter()
-        .flatten()
-        .filter_map(|point| point.get("source-time-ms")?.as_u64());
-    Ok(times.max().unwrap_or(0))
+    let time = |point: &serde_json::Value| point.get("source-time-ms")?.as_u64();
+    Ok(list.into_iter().flatten().filter_map(time).collect())
 }
 
 fn sent(landfall: &Landfall) -> Result<u64> {
