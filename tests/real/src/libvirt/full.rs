@@ -13,8 +13,8 @@ use super::story::step;
 use super::tell::print;
 use super::trouble::{ITEM, goes_on, newest, says};
 
-/// Room of the pool, in MiB: for a machine with few data, and for all of them once more.
-pub(super) const ROOM: u32 = 96;
+/// Room of the pool, in MiB: for all data of the machine a few times, since a copy that is sent anew lies beside the old.
+pub(super) const ROOM: u32 = 256;
 
 /// What is left of it while it is full, and what is written into the guest's disk then.
 const LEFT: u64 = 1 << 20;

@@ -16,6 +16,9 @@ const READY_WITHIN: Duration = Duration::from_mins(2);
 /// A job of three small guests in software emulation takes seconds; the first copy some more.
 const JOB_WITHIN: Duration = Duration::from_mins(5);
 
+/// A guest boots in four seconds, and in many more beside others.
+const BOOT_WITHIN: Duration = Duration::from_mins(2);
+
 /// How often it is looked for something to happen.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -282,7 +285,7 @@ pub(super) fn ask_until(address: &str, page: &str) -> Result<u64> {
     loop {
         match ask(address, page) {
             Ok(answer) => return Ok(answer),
-            Err(error) if began.elapsed() > Duration::from_mins(1) => return Err(error),
+            Err(error) if began.elapsed() > BOOT_WITHIN => return Err(error),
             Err(_) => std::thread::sleep(LOOK_EVERY),
         }
     }

@@ -105,23 +105,29 @@ fn deleted(landfall: &Landfall, north: &Site, south: &Site) -> Result<()> {
     goes_on(landfall)?;
     left_over(landfall, north, south)?;
 
+    step("Somebody deletes the replica: it is unprotected and protected again");
+    let replica = replica(south)?;
+    south.virsh(&["undefine", &replica])?;
+    says(landfall, "unprotect the item and protect it again")?;
+    let refused = landfall.refused(&["failover", "--item", ITEM, "--kind", "test"])?;
+    ensure!(refused.contains("libvirt/replica-missing"), "{refused}");
+    landfall.job(&["unprotect", "--item", ITEM])?;
+    let left = south.files()?;
+    ensure!(left.is_empty(), "left of the replica: {left:?}");
+    landfall.job(&["protect", ITEM])?;
+    goes_on(landfall)?;
+
     step("Somebody deletes the protected machine");
     north.virsh(&["destroy", "db"])?;
     north.virsh(&["undefine", "db", "--checkpoints-metadata"])?;
-    says(landfall, "not-found")?;
+    says(landfall, "not-found")
+}
 
-    step("Somebody deletes the replica too");
-    let all = south.virsh(&["list", "--all", "--name"])?;
-    let replica = all.lines().find(|name| name.starts_with("landfall-replica-"));
-    south.virsh(&["undefine", replica.context("there is no replica")?])?;
-    let refused = landfall.refused(&["failover", "--item", ITEM, "--kind", "test"])?;
-    ensure!(refused.contains("libvirt/replica-missing"), "{refused}");
-    print(
-        refused
-            .lines()
-            .find(|line| line.contains("replica-missing"))
-            .unwrap_or_default(),
-    )
+/// The name of the only one there is.
+fn replica(target: &Site) -> Result<String> {
+    let all = target.virsh(&["list", "--all", "--name"])?;
+    let mut replicas = all.lines().filter(|name| name.starts_with("landfall-replica-"));
+    Ok(replicas.next().context("there is no replica")?.to_owned())
 }
 
 /// After all that there is one replica and nothing else: no machine, no file, no backup but the last cycle's.
@@ -132,8 +138,7 @@ fn left_over(landfall: &Landfall, north: &Site, south: &Site) -> Result<()> {
         .filter(|name| !name.is_empty() && *name != "landfall-helper" && !name.starts_with("landfall-replica-"));
     let strange: Vec<&str> = strange.collect();
     ensure!(strange.is_empty(), "left at the target: {strange:?}");
-    let replica = machines.lines().find(|name| name.starts_with("landfall-replica-"));
-    let replica = south.virsh(&["domuuid", replica.context("there is no replica")?])?;
+    let replica = south.virsh(&["domuuid", &replica(south)?])?;
     let files = south.files()?;
     let strange: Vec<&String> = files.iter().filter(|name| !name.starts_with(&replica)).collect();
     ensure!(strange.is_empty(), "left in the target's pool: {strange:?}");
