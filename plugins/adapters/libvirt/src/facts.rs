@@ -237,12 +237,17 @@ impl Replica {
     }
 
     /// The first and last of neighbouring layers that can be one: nothing names the state of any but the last, and another
-    /// lies upon that, so that the chain's end stays what it is. Somebody else's files are never written.
-    pub(crate) fn mergeable(&self) -> Option<(u32, u32)> {
+    /// lies upon that, so that the chain's end stays what it is. Somebody else's files are never written, nor are layers up
+    /// to the one that a machine lies upon.
+    pub(crate) fn mergeable(&self, occupied: Option<u32>) -> Option<(u32, u32)> {
         let named = |layer: &Layer| self.entries.iter().any(|entry| entry.layer == layer.number);
         let several = |run: &(u32, u32)| run.0 != run.1;
         let mut run: Option<(u32, u32)> = None;
-        for pair in self.layers.windows(2) {
+        let free = self
+            .layers
+            .iter()
+            .position(|layer| occupied.is_none_or(|number| layer.number > number))?;
+        for pair in self.layers.get(free..).unwrap_or_default().windows(2) {
             let [layer, above] = pair else { continue };
             // Upon a chain's end lies nothing.
             if !above.root {
@@ -401,7 +406,7 @@ mod tests {
     #[test]
     fn layers_without_a_name_are_merged_but_not_the_last() {
         let mut replica = replica(4, vec![entry("lf-1", 1, Some("pt-1")), entry("lf-3", 3, Some("pt-3"))]);
-        assert_eq!(replica.mergeable(), Some((0, 1)));
+        assert_eq!(replica.mergeable(None), Some((0, 1)));
         replica.merged(0, 1);
         assert_eq!(replica.trash, ["/pool/1"]);
         assert_eq!(
@@ -410,7 +415,7 @@ mod tests {
             "point 1 is in the lower file now"
         );
         assert_eq!(
-            replica.mergeable(),
+            replica.mergeable(None),
             None,
             "layer 2 is the last but one, and has no other above"
         );
@@ -420,23 +425,25 @@ mod tests {
             foreign: false,
             root: false,
         });
-        assert_eq!(replica.mergeable(), Some((2, 3)));
+        assert_eq!(replica.mergeable(None), Some((2, 3)));
     }
 
     #[test]
     fn however_many_layers_lie_between_two_points_they_are_merged_at_once() {
         let mut replica = replica(7, vec![entry("lf-4", 4, Some("pt-4")), entry("lf-6", 6, Some("pt-6"))]);
-        assert_eq!(replica.mergeable(), Some((0, 4)));
+        assert_eq!(replica.mergeable(None), Some((0, 4)));
+        assert_eq!(replica.mergeable(Some(1)), Some((2, 4)), "a machine lies upon 1");
+        assert_eq!(replica.mergeable(Some(u32::MAX)), None);
         replica.merged(0, 4);
         assert_eq!(replica.trash, ["/pool/4", "/pool/1", "/pool/2", "/pool/3"]);
         assert_eq!(
             (replica.layers.len(), replica.layer(4).unwrap().files.as_slice()),
             (3, ["/pool/0".to_owned()].as_slice())
         );
-        assert_eq!(replica.mergeable(), None);
+        assert_eq!(replica.mergeable(None), None);
         replica.delete_points(Some(&["pt-4".to_owned()]));
         assert_eq!(
-            replica.mergeable(),
+            replica.mergeable(None),
             Some((4, 5)),
             "what was merged once is merged again"
         );
@@ -446,23 +453,23 @@ mod tests {
     fn no_merge_reaches_over_what_lies_upon_nothing() {
         let mut replica = replica(5, vec![entry("lf-0", 0, Some("pt-0"))]);
         replica.layers[3].root = true;
-        assert_eq!(replica.mergeable(), None, "1 and 2 end a chain, 3 and 4 another");
+        assert_eq!(replica.mergeable(None), None, "1 and 2 end a chain, 3 and 4 another");
         replica.layers[3].root = false;
-        assert_eq!(replica.mergeable(), Some((1, 3)));
+        assert_eq!(replica.mergeable(None), Some((1, 3)));
     }
 
     #[test]
     fn somebody_elses_files_are_never_written() {
         let mut replica = replica(3, vec![]);
         replica.layers[0].foreign = true;
-        assert_eq!(replica.mergeable(), None);
+        assert_eq!(replica.mergeable(None), None);
     }
 
     #[test]
     fn a_mark_that_was_sent_whole_makes_those_before_it_useless_in_time() {
         let mut replica = replica(4, vec![entry("lf-1", 1, Some("pt-1")), entry("lf-3", 3, Some("pt-3"))]);
         replica.layers[2].root = true;
-        assert_eq!(replica.mergeable(), None, "the third lies upon nothing");
+        assert_eq!(replica.mergeable(None), None, "the third lies upon nothing");
         replica.drop_unused();
         assert_eq!(replica.layers.len(), 4, "a point lies there still");
         replica.delete_points(Some(&["pt-1".to_owned()]));

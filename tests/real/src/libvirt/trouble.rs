@@ -139,15 +139,12 @@ fn left_over(landfall: &Landfall, north: &Site, south: &Site) -> Result<()> {
     let strange: Vec<&str> = strange.collect();
     ensure!(strange.is_empty(), "left at the target: {strange:?}");
     let replica = south.virsh(&["domuuid", &replica(south)?])?;
+    landfall.until("layers that nobody needs go", |landfall| {
+        Ok(south.files()?.len() <= points(landfall)?.len() + MORE_LAYERS)
+    })?;
     let files = south.files()?;
     let strange: Vec<&String> = files.iter().filter(|name| !name.starts_with(&replica)).collect();
     ensure!(strange.is_empty(), "left in the target's pool: {strange:?}");
-    let points = points(landfall)?.len();
-    ensure!(
-        files.len() <= points + MORE_LAYERS,
-        "{} files for {points} points: {files:?}",
-        files.len()
-    );
     let scratch = north.files()?;
     ensure!(scratch.len() <= 1, "left in the source's pool: {scratch:?}");
     print(&format!(
