@@ -97,6 +97,10 @@ fn play(landfall: &Path, plugins: &Path, directory: &Path, kernel: &packages::Ke
     if short {
         return Ok(());
     }
+    // Its guests count on, and others need the processors now.
+    for site in ["north", "south"] {
+        cleaner::end_all(&directory.join(site))?;
+    }
     agent::play(landfall, plugins, directory, &image)
 }
 

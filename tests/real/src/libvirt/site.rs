@@ -331,7 +331,7 @@ fn make_file_system(disk: &Path) -> Result<()> {
     let raw = disk.with_extension("raw");
     let mut command = Command::new("/sbin/mke2fs");
     command.args(["-q", "-t", "ext4"]).arg(&raw).arg("64M");
-    command.stderr(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     ensure!(
         command.status().context("cannot run mke2fs")?.success(),
         "mke2fs made no file system"
