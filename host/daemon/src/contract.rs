@@ -1,6 +1,7 @@
 //! Between the host's words and the plugin contract's. The two are kept apart so that a new contract version touches
 //! this file and not the core.
 
+use landfall_recovery::codes;
 use landfall_recovery::words::{
     Consistency, Direction, EffectClass, EffectFacts, FailoverKind, Failure, Finding, Pairs, RecoveryPoint, Severity,
 };
@@ -106,9 +107,10 @@ pub(crate) fn from_failure(failure: wit::Failure) -> Failure {
 
 /// A call that gave no answer, as a step's failure.
 pub(crate) fn from_call_error(error: &CallError) -> Failure {
-    let code = match &error.fault {
-        Fault::Failure(failure) if error.denials.is_empty() && error.oversize.is_none() => failure.code.clone(),
-        _ => error.code().to_owned(),
+    // The plugin's own word, unless it hands on what the host refused it: of that there is a page with the cure.
+    let code = match (&error.fault, error.code()) {
+        (Fault::Failure(failure), codes::PLUGIN_FAILURE) => failure.code.clone(),
+        (_, code) => code.to_owned(),
     };
     Failure {
         code,

@@ -8,11 +8,13 @@ use landfall_recovery::codes;
 use landfall_recovery::freeze::{Frozen, FrozenItem};
 use landfall_recovery::operations::Operation;
 use landfall_recovery::words::{Direction, Failure, Finding, Severity};
+use landfall_runtime::Adapter;
 use landfall_runtime::contract::adapter::{ItemFacts, PreflightAnswer, SiteFacts};
 
+use crate::clock;
 use crate::contract::{direction, from_call_error, from_finding, pairs};
 use crate::engine::Engine;
-use crate::sites::Pins;
+use crate::sites::{Pins, is_read_again};
 use crate::step::{listed, network_mappings, present, told};
 
 /// Items asked about at once: enough to keep the guests' threads busy.
@@ -105,10 +107,22 @@ async fn ask(
         "source"
     };
     let facts = facts(frozen, item, role);
-    adapter
-        .preflight(facts, peer, frozen.operation.name().to_owned())
-        .await
-        .map_err(|error| from_call_error(&error))
+    let (operation, began) = (frozen.operation.name(), clock::now());
+    let mut answer = say(&adapter, facts.clone(), peer.clone(), operation).await;
+    if is_read_again(&answer, began) {
+        answer = say(&adapter, facts, peer, operation).await;
+    }
+    answer
+}
+
+async fn say(
+    adapter: &Adapter,
+    facts: ItemFacts,
+    peer: Option<SiteFacts>,
+    operation: &str,
+) -> Result<PreflightAnswer, Failure> {
+    let answer = adapter.preflight(facts, peer, operation.to_owned()).await;
+    answer.map_err(|error| from_call_error(&error))
 }
 
 fn facts(frozen: &Frozen, item: &FrozenItem, role: &str) -> ItemFacts {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use landfall_recovery::codes;
 use landfall_recovery::freeze::Pinned;
 use landfall_recovery::operations::{SiteFacts, WayBack};
-use landfall_recovery::words::{Direction, Failure, Pairs};
+use landfall_recovery::words::{Direction, Failure, Millis, Pairs};
 use landfall_runtime::contract::adapter::Features;
 use landfall_runtime::{Adapter, Binding, Grants, Limits, LoadError, Plugin, Policy, Runbook};
 
@@ -199,7 +199,11 @@ impl Engine {
     /// Asks a site what it can do with machines of an origin in a direction, and notes the answer.
     pub(crate) async fn site_facts(&self, site: &str, origin: &str, direction: Direction) -> SiteFacts {
         let observed_at = clock::now();
-        let facts = match self.ask(site, origin, direction).await {
+        let mut answer = self.ask(site, origin, direction).await;
+        if is_read_again(&answer, observed_at) {
+            answer = self.ask(site, origin, direction).await;
+        }
+        let facts = match answer {
             Ok(features) => {
                 let said = |name: &str| {
                     let pair = features.ext.iter().find(|(known, _)| known == name);
@@ -241,6 +245,16 @@ impl Engine {
             .await;
         features.map_err(|error| from_call_error(&error))
     }
+}
+
+/// A second try of a read must come within this after the first began: a site that is silent is not waited for twice.
+const AGAIN_WITHIN_MS: Millis = 2_000;
+
+/// Whether a read that began then is to be tried once more: its answer broke off, and one lost connection is no reason
+/// to refuse what a person asks for.
+pub(crate) fn is_read_again<T>(answer: &Result<T, Failure>, began: Millis) -> bool {
+    let broke_off = answer.as_ref().is_err_and(|failure| failure.retryable);
+    broke_off && clock::now().saturating_sub(began) < AGAIN_WITHIN_MS
 }
 
 fn unknown_site(site: &str) -> Failure {

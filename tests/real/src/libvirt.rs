@@ -1,7 +1,12 @@
 //! Two libvirt sites on this machine: two daemons without privileges, each with QEMU in software, and guests of a few
 //! megabytes that count.
 
+mod agent;
+mod between;
+mod breaks;
 mod cleaner;
+mod doors;
+mod full;
 mod guest;
 mod host;
 mod measure;
@@ -26,9 +31,13 @@ pub(crate) use self::cleaner::clean;
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct Form {
-    /// What goes wrong at a site: its daemon ends, a machine is deleted
+    /// What goes wrong at a site: its daemon ends, answers break off, a machine is deleted, a disk is full, a
+    /// certificate is not trusted
     #[arg(long)]
     trouble: bool,
+    /// Only a guest with two disks and an agent, and its application-consistent points
+    #[arg(long)]
+    agent: bool,
     /// Speed and memory of replication
     #[arg(long)]
     measure: bool,
@@ -42,6 +51,7 @@ pub(crate) fn run_if_installed(built: &Built) -> Result<()> {
     }
     let form = Form {
         trouble: false,
+        agent: false,
         measure: false,
     };
     run(built, form)
@@ -64,10 +74,12 @@ pub(crate) fn run(built: &Built, form: Form) -> Result<()> {
     let cleaner = Cleaner::watch(&directory)?;
     let result = if form.trouble {
         trouble::play(landfall, plugins, &directory, &kernel)
+    } else if form.agent {
+        guest::image(&directory, &kernel).and_then(|image| agent::play(landfall, plugins, &directory, &image))
     } else if form.measure {
         measure::play(landfall, plugins, &directory, &kernel)
     } else {
-        story::play(landfall, plugins, &directory, &kernel, built.short)
+        play(landfall, plugins, &directory, &kernel, built.short)
     };
     match result {
         Ok(()) => cleaner.clean_all(),
@@ -77,6 +89,19 @@ pub(crate) fn run(built: &Built, form: Form) -> Result<()> {
             Err(error.context(format!("it failed; logs and disks are in {}", directory.display())))
         }
     }
+}
+
+fn play(landfall: &Path, plugins: &Path, directory: &Path, kernel: &packages::Kernel, short: bool) -> Result<()> {
+    let image = guest::image(directory, kernel)?;
+    story::play(landfall, plugins, directory, &image, short)?;
+    if short {
+        return Ok(());
+    }
+    // Its guests count on, and others need the processors now.
+    for site in ["north", "south"] {
+        cleaner::end_all(&directory.join(site))?;
+    }
+    agent::play(landfall, plugins, directory, &image)
 }
 
 /// Two sites with one guest, for the conformance suite.

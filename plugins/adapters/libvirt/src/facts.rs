@@ -236,16 +236,35 @@ impl Replica {
         self.entries.retain(|entry| !doomed(entry));
     }
 
-    /// Two neighbouring layers that can be one: nothing names the lower one's state, and another lies above both, so
-    /// that the chain's end stays what it is. Somebody else's files are never written.
-    pub(crate) fn mergeable(&self) -> Option<(u32, u32)> {
+    /// The first and last of neighbouring layers that can be one: nothing names the state of any but the last, and another
+    /// lies upon that, so that the chain's end stays what it is. Somebody else's files are never written, nor are layers up
+    /// to the one that a machine lies upon.
+    pub(crate) fn mergeable(&self, occupied: Option<u32>) -> Option<(u32, u32)> {
         let named = |layer: &Layer| self.entries.iter().any(|entry| entry.layer == layer.number);
-        self.layers.windows(3).find_map(|window| match window {
-            [lower, upper, above] if !named(lower) && !lower.foreign && !upper.root && !above.root => {
-                Some((lower.number, upper.number))
+        let several = |run: &(u32, u32)| run.0 != run.1;
+        let mut run: Option<(u32, u32)> = None;
+        let free = self
+            .layers
+            .iter()
+            .position(|layer| occupied.is_none_or(|number| layer.number > number))?;
+        for pair in self.layers.get(free..).unwrap_or_default().windows(2) {
+            let [layer, above] = pair else { continue };
+            // Upon a chain's end lies nothing.
+            if !above.root {
+                run = match run {
+                    Some((lower, _)) => Some((lower, layer.number)),
+                    None if named(layer) || layer.foreign => None,
+                    None => Some((layer.number, layer.number)),
+                };
             }
-            _ => None,
-        })
+            if above.root || named(layer) {
+                if run.is_some_and(|run| several(&run)) {
+                    return run;
+                }
+                run = None;
+            }
+        }
+        run.filter(several)
     }
 
     /// Layers below one that lies upon nothing, once nothing names them, are of no use.
@@ -265,17 +284,19 @@ impl Replica {
         self.layers = above.to_vec();
     }
 
-    /// After the merge the lower one's files hold the upper one's state.
+    /// After the merge the lowest one's files hold the uppermost one's state.
     pub(crate) fn merged(&mut self, lower: u32, upper: u32) {
-        self.merge = None;
-        let Some(place) = self.layers.iter().position(|layer| layer.number == lower) else {
+        let place = |number: u32| self.layers.iter().position(|layer| layer.number == number);
+        let (Some(first), Some(last)) = (place(lower), place(upper)) else {
             return;
         };
-        let lower = self.layers.remove(place);
-        if let Some(layer) = self.layers.iter_mut().find(|layer| layer.number == upper) {
-            let old = std::mem::replace(&mut layer.files, lower.files);
-            self.trash.extend(old);
+        let mut gone = self.layers.drain(first..last);
+        let kept = gone.next().map(|layer| layer.files).unwrap_or_default();
+        let between: Vec<String> = gone.flat_map(|layer| layer.files).collect();
+        if let Some(layer) = self.layers.get_mut(first) {
+            self.trash.extend(std::mem::replace(&mut layer.files, kept));
         }
+        self.trash.extend(between);
     }
 }
 
@@ -385,7 +406,7 @@ mod tests {
     #[test]
     fn layers_without_a_name_are_merged_but_not_the_last() {
         let mut replica = replica(4, vec![entry("lf-1", 1, Some("pt-1")), entry("lf-3", 3, Some("pt-3"))]);
-        assert_eq!(replica.mergeable(), Some((0, 1)));
+        assert_eq!(replica.mergeable(None), Some((0, 1)));
         replica.merged(0, 1);
         assert_eq!(replica.trash, ["/pool/1"]);
         assert_eq!(
@@ -394,7 +415,7 @@ mod tests {
             "point 1 is in the lower file now"
         );
         assert_eq!(
-            replica.mergeable(),
+            replica.mergeable(None),
             None,
             "layer 2 is the last but one, and has no other above"
         );
@@ -404,21 +425,51 @@ mod tests {
             foreign: false,
             root: false,
         });
-        assert_eq!(replica.mergeable(), Some((2, 3)));
+        assert_eq!(replica.mergeable(None), Some((2, 3)));
+    }
+
+    #[test]
+    fn however_many_layers_lie_between_two_points_they_are_merged_at_once() {
+        let mut replica = replica(7, vec![entry("lf-4", 4, Some("pt-4")), entry("lf-6", 6, Some("pt-6"))]);
+        assert_eq!(replica.mergeable(None), Some((0, 4)));
+        assert_eq!(replica.mergeable(Some(1)), Some((2, 4)), "a machine lies upon 1");
+        assert_eq!(replica.mergeable(Some(u32::MAX)), None);
+        replica.merged(0, 4);
+        assert_eq!(replica.trash, ["/pool/4", "/pool/1", "/pool/2", "/pool/3"]);
+        assert_eq!(
+            (replica.layers.len(), replica.layer(4).unwrap().files.as_slice()),
+            (3, ["/pool/0".to_owned()].as_slice())
+        );
+        assert_eq!(replica.mergeable(None), None);
+        replica.delete_points(Some(&["pt-4".to_owned()]));
+        assert_eq!(
+            replica.mergeable(None),
+            Some((4, 5)),
+            "what was merged once is merged again"
+        );
+    }
+
+    #[test]
+    fn no_merge_reaches_over_what_lies_upon_nothing() {
+        let mut replica = replica(5, vec![entry("lf-0", 0, Some("pt-0"))]);
+        replica.layers[3].root = true;
+        assert_eq!(replica.mergeable(None), None, "1 and 2 end a chain, 3 and 4 another");
+        replica.layers[3].root = false;
+        assert_eq!(replica.mergeable(None), Some((1, 3)));
     }
 
     #[test]
     fn somebody_elses_files_are_never_written() {
         let mut replica = replica(3, vec![]);
         replica.layers[0].foreign = true;
-        assert_eq!(replica.mergeable(), None);
+        assert_eq!(replica.mergeable(None), None);
     }
 
     #[test]
     fn a_mark_that_was_sent_whole_makes_those_before_it_useless_in_time() {
         let mut replica = replica(4, vec![entry("lf-1", 1, Some("pt-1")), entry("lf-3", 3, Some("pt-3"))]);
         replica.layers[2].root = true;
-        assert_eq!(replica.mergeable(), None, "the third lies upon nothing");
+        assert_eq!(replica.mergeable(None), None, "the third lies upon nothing");
         replica.drop_unused();
         assert_eq!(replica.layers.len(), 4, "a point lies there still");
         replica.delete_points(Some(&["pt-1".to_owned()]));

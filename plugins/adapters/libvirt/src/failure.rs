@@ -70,14 +70,13 @@ fn refused(refusal: Refusal) -> Failure {
 /// A stream ended or broke.
 pub(crate) fn lost(who: &str, error: &io::Error) -> Failure {
     let what = match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => "closed the connection in the middle of a call",
-        _ => "does not answer any more",
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
+            "closed the connection in the middle of a call".to_owned()
+        }
+        _ => format!("does not answer any more ({error})"),
     };
-    Failure::in_doubt(
-        "unreachable",
-        format!("{who} {what} ({error}); see whether its daemon runs"),
-    )
-    .retryable()
+    let why = format!("{who} {what}; see whether its daemon runs, and whether the endpoint and `tls` are right");
+    Failure::in_doubt("unreachable", why).retryable()
 }
 
 pub(crate) fn garbled(who: &str, what: &str) -> Failure {

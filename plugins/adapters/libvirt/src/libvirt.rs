@@ -179,11 +179,9 @@ impl Libvirt {
         if config.tls {
             // Over TLS libvirt says by one byte that it takes the client's certificate.
             let mut word = [0];
-            match connection.read_exact(&mut word) {
-                Ok(()) if word == [1] => {}
-                // It closes where TLS itself let the client in without a certificate, or with one that nobody knows.
-                Ok(()) => return Err(not_taken("")),
-                Err(error) => return Err(not_taken(&format!(" ({error})"))),
+            // TLS itself is done before the server has judged the client, so a judgement shows as an end too.
+            if connection.read_exact(&mut word).is_err() || word != [1] {
+                return Err(not_taken());
             }
         }
         let mut link = Link::new(connection);
@@ -461,13 +459,11 @@ impl Libvirt {
 }
 
 /// Said before anything was asked.
-fn not_taken(why: &str) -> Failure {
+fn not_taken() -> Failure {
     Failure::definite(
         "access-denied",
-        format!(
-            "libvirt does not take the client's certificate{why}; look at `cert` and `key` of the endpoint, and at `ca_file` \
-             and `tls_allowed_dn_list` in libvirtd.conf"
-        ),
+        "libvirt does not take the client's certificate; look at `cert` and `key` of the endpoint, and at `ca_file` and \
+         `tls_allowed_dn_list` in libvirtd.conf",
     )
     .retryable()
 }

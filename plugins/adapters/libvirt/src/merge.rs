@@ -1,11 +1,11 @@
-//! Merging: two neighbouring layers of a replica become one, so that its chain stays as long as it has points. QEMU
-//! copies the upper one's data into the lower one's file; until that is noted the chain reads as before, so a merge may
+//! Merging: neighbouring layers of a replica become one, so that its chain stays as long as it has points. QEMU
+//! copies the upper ones' data into the lowest one's file; until that is noted the chain reads as before, so a merge may
 //! end in any way at any time.
 
 use landfall_sdk::{Failure, Pairs, Running};
 use serde_json::json;
 
-use crate::facts::Merge;
+use crate::facts::{Machine, Merge};
 use crate::helper::{Helper, node_name};
 use crate::libvirt::Libvirt;
 use crate::target::{Held, empty_trash, find, machines, point_outputs};
@@ -22,7 +22,7 @@ pub(crate) fn merging(handle: &str) -> Running {
     Running {
         handle: handle.to_owned(),
         percent: None,
-        note: "two old layers become one".to_owned(),
+        note: "old layers become one".to_owned(),
         poll_after_ms: MERGE_POLL_MS,
     }
 }
@@ -43,10 +43,13 @@ pub(crate) fn poll_merge(libvirt: &mut Libvirt, replica: &str, point: &str) -> R
 /// True: a merge runs. Layers that a machine lies upon are left alone, and so is everything while one is written.
 pub(crate) fn begin_merge(libvirt: &mut Libvirt, held: &mut Held) -> Result<bool, Failure> {
     let helper = Helper::ensure(libvirt)?;
-    if held.replica.open.is_some() || !machines(libvirt, &held.id())?.is_empty() {
+    if held.replica.open.is_some() {
         return Ok(false);
     }
-    held.replica.drop_unused();
+    let occupied = occupied(libvirt, held)?;
+    if occupied.is_none() {
+        held.replica.drop_unused();
+    }
     if !held.replica.trash.is_empty() {
         held.save(libvirt)?;
         empty_trash(libvirt, held)?;
@@ -57,7 +60,7 @@ pub(crate) fn begin_merge(libvirt: &mut Libvirt, held: &mut Held) -> Result<bool
         }
         finish_merge(libvirt, &helper, held)?;
     }
-    let Some((lower, upper)) = held.replica.mergeable() else {
+    let Some((lower, upper)) = held.replica.mergeable(occupied) else {
         return Ok(false);
     };
     let Some(files) = files(held, lower, upper) else {
@@ -77,6 +80,21 @@ pub(crate) fn begin_merge(libvirt: &mut Libvirt, held: &mut Held) -> Result<bool
         helper.command(libvirt, "block-commit", &arguments)?;
     }
     Ok(true)
+}
+
+/// The uppermost layer that a machine lies upon, if any does. A point that nobody knows any more may lie anywhere.
+fn occupied(libvirt: &mut Libvirt, held: &Held) -> Result<Option<u32>, Failure> {
+    let layer = |machine: Machine| {
+        let point = machine.point?;
+        let entry = held
+            .replica
+            .entries
+            .iter()
+            .find(|entry| entry.point.as_ref() == Some(&point));
+        entry.map(|entry| entry.layer)
+    };
+    let all = machines(libvirt, &held.id())?.into_iter();
+    Ok(all.map(|(_, machine)| layer(machine).unwrap_or(u32::MAX)).max())
 }
 
 /// A disk's files in the two layers of a merge, and in the one above.
@@ -126,7 +144,7 @@ pub(crate) fn finish_merge(libvirt: &mut Libvirt, helper: &Helper, held: &mut He
     };
     for (job, over) in merge_jobs(libvirt, helper, held)? {
         if !over {
-            let why = "two old layers of the replica are becoming one; it goes on right after";
+            let why = "old layers of the replica are becoming one; it goes on right after";
             return Err(Failure::in_doubt("busy", why).retryable());
         }
         helper.command(libvirt, "job-dismiss", &json!({ "id": job }))?;
@@ -137,8 +155,8 @@ pub(crate) fn finish_merge(libvirt: &mut Libvirt, helper: &Helper, held: &mut He
         all &= helper.open(libvirt, &over, false)?.backing == Some(lower);
         helper.close(libvirt, &over)?;
     }
-    // A machine that was made meanwhile may lie upon the upper file: then that stays.
-    if all && machines(libvirt, &held.id())?.is_empty() {
+    // A machine that was made meanwhile may lie upon an upper file: then that stays.
+    if all && occupied(libvirt, held)?.is_none_or(|number| number < merge.lower) {
         held.replica.merged(merge.lower, merge.upper);
     }
     held.replica.merge = None;

@@ -45,13 +45,20 @@ pub(crate) fn create(libvirt: &mut Libvirt, name: &str, bytes: u64, over: Option
     Ok(path)
 }
 
-/// Removes the files whose names begin so.
-pub(crate) fn delete_all(libvirt: &mut Libvirt, beginning: &str) -> Result<(), Failure> {
+/// The files whose names begin so.
+pub(crate) fn files(libvirt: &mut Libvirt, beginning: &str) -> Result<Vec<String>, Failure> {
     let pool = pool(libvirt)?;
-    for (_, name, path) in libvirt.volumes(&pool)? {
-        if name.starts_with(beginning) {
-            libvirt.delete_volume(&path)?;
-        }
+    let all = libvirt.volumes(&pool)?.into_iter();
+    Ok(all
+        .filter(|(_, name, _)| name.starts_with(beginning))
+        .map(|(.., path)| path)
+        .collect())
+}
+
+/// Removes them.
+pub(crate) fn delete_all(libvirt: &mut Libvirt, beginning: &str) -> Result<(), Failure> {
+    for path in files(libvirt, beginning)? {
+        libvirt.delete_volume(&path)?;
     }
     Ok(())
 }

@@ -40,7 +40,11 @@ impl Held {
 
 /// By the reference that the host has.
 pub(crate) fn find(libvirt: &mut Libvirt, id: &str) -> Result<Held, Failure> {
-    let missing = || Failure::definite("not-found", format!("the site has no replica `{id}`"));
+    let missing = || {
+        let why =
+            format!("the site has no replica `{id}`; if somebody removed it, unprotect the item and protect it again");
+        Failure::definite("not-found", why)
+    };
     let uuid = uuid_of(id).ok_or_else(missing)?;
     let domain = libvirt.find(uuid)?.ok_or_else(missing)?;
     match libvirt
@@ -460,7 +464,7 @@ pub(crate) fn delete_points(libvirt: &mut Libvirt, call: &Call, delete: &DeleteP
 pub(crate) fn delete(libvirt: &mut Libvirt, replica: &str) -> Result<(), Failure> {
     let held = match find(libvirt, replica) {
         Ok(held) => held,
-        Err(failure) if failure.code == "not-found" => return Ok(()),
+        Err(failure) if failure.code == "not-found" => return delete_orphans(libvirt, replica),
         Err(failure) => return Err(failure),
     };
     if let Some(helper) = Helper::running(libvirt)? {
@@ -479,6 +483,22 @@ pub(crate) fn delete(libvirt: &mut Libvirt, replica: &str) -> Result<(), Failure
         libvirt.delete_volume(&file)?;
     }
     libvirt.undefine(&held.domain)?;
+    Helper::end_if_idle(libvirt)
+}
+
+/// Somebody deleted the replica's definition behind our back, and perhaps not its files.
+fn delete_orphans(libvirt: &mut Libvirt, replica: &str) -> Result<(), Failure> {
+    let beginning = format!("{replica}.");
+    let files = storage::files(libvirt, &beginning)?;
+    if files.is_empty() || !machines(libvirt, replica)?.is_empty() {
+        return Ok(());
+    }
+    if let Some(helper) = Helper::running(libvirt)? {
+        for file in &files {
+            helper.close(libvirt, file)?;
+        }
+    }
+    storage::delete_all(libvirt, &beginning)?;
     Helper::end_if_idle(libvirt)
 }
 

@@ -57,6 +57,7 @@ pub(crate) fn clean(directory: &Path) -> Result<()> {
     let mut word = Vec::new();
     std::io::stdin().read_to_end(&mut word).context("cannot watch")?;
     end_all(directory)?;
+    unmount(directory);
     if word == b"keep" {
         return Ok(());
     }
@@ -84,6 +85,16 @@ pub(super) fn end_all(directory: &Path) -> Result<()> {
             kill(process, "KILL");
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// File systems that were mounted there.
+fn unmount(directory: &Path) {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+    for place in places.filter(|place| place.starts_with(directory)) {
+        // What stays mounted shows when the directory is removed.
+        let _ = Command::new("umount").arg(place).status();
     }
 }
 

@@ -1,5 +1,7 @@
 //! A guest of a few megabytes: it counts onto its disk, record by record with fsync, and says over HTTP how far it is
-//! and what it found when it started. It shuts down when its power button is pressed.
+//! and what it found when it started. It shuts down when its power button is pressed. On a second disk, if it has one,
+//! there is a file system with a log that nothing forces out: only freezing it makes the log as new as the records. Its
+//! agent speaks QEMU's protocol for that.
 
 use std::fs;
 use std::io::Write;
@@ -12,13 +14,14 @@ use anyhow::{Context, Result, ensure};
 use super::packages::Kernel;
 
 /// Those that a kernel has built in are not there. Which needs which differs, so they are loaded in rounds.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 12] = [
     "drivers/virtio/virtio",
     "drivers/virtio/virtio_ring",
     "drivers/virtio/virtio_pci_legacy_dev",
     "drivers/virtio/virtio_pci_modern_dev",
     "drivers/virtio/virtio_pci",
     "drivers/block/virtio_blk",
+    "drivers/char/virtio_console",
     "net/core/failover",
     "drivers/net/net_failover",
     "drivers/net/virtio_net",
@@ -26,7 +29,8 @@ const MODULES: [&str; 11] = [
     "drivers/acpi/button",
 ];
 
-/// Record N is sector N: its number and a checksum of it. Sector 0 has the last one's number, and is written after it.
+/// Record N is sector N: its number and a checksum of it. Sector 0 has the last one's number, and is written after it;
+/// then the log has it, if there is one. An end of file on the agent's port only says that nobody is at its other end.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /bin
 /bin/busybox --install -s /bin
@@ -34,7 +38,7 @@ export PATH=/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for round in 1 2 3; do for module in /modules/*.ko; do insmod $module 2>/dev/null; done; done
 for button in /dev/input/event*; do
-  [ -e $button ] && { dd if=$button of=/dev/null bs=24 count=1 2>/dev/null; echo "guest: power button"; kill $(cat /counter); sync; poweroff -f; } &
+  [ -e $button ] && { dd if=$button of=/dev/null bs=24 count=1 2>/dev/null; echo "guest: power button"; kill $(cat /counter); sync; [ -d /data ] && umount /data; poweroff -f; } &
 done
 ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0
 number() { dd if=/dev/vda bs=512 skip=$1 count=1 2>/dev/null | head -n1 | cut -d' ' -f1 | tr -dc 0-9; }
@@ -43,10 +47,38 @@ bad=0; i=1
 while [ $i -le $n ]; do [ "$(number $i)" = $i ] || bad=$((bad+1)); i=$((i+ (n/200) + 1)); done
 echo "$n" > /www/found; echo "$bad" > /www/bad; echo "$n" > /www/now; echo ready > /www/index.html
 echo "guest: found $n, bad $bad"
+frozen=0; thawed=0; echo 0 > /www/frozen; echo 0 > /www/thawed
+if [ -b /dev/vdb ]; then
+  echo 0 > /proc/sys/vm/dirty_writeback_centisecs
+  mkdir /data; mount -t ext4 -o commit=600 /dev/vdb /data; touch /data/log
+  logged=$(tail -n1 /data/log); echo "${logged:-0}" > /www/logged
+fi
+answers() {
+  while read -r line; do
+    id=${line##*\"id\":}; id=${id%%\}*}
+    case "$line" in
+      *guest-sync-delimited*) printf '\377{"return":%s}\n' "$id";;
+      *guest-sync*) echo "{\"return\":$id}";;
+      *guest-ping*) echo '{"return":{}}';;
+      *guest-fsfreeze-status*) [ $frozen = $thawed ] && echo '{"return":"thawed"}' || echo '{"return":"frozen"}';;
+      *guest-fsfreeze-freeze*)
+        if [ -d /data ] && fsfreeze --freeze /data; then frozen=$((frozen+1)); echo '{"return":1}'; else echo '{"return":0}'; fi
+        echo $frozen > /www/frozen;;
+      *guest-fsfreeze-thaw*)
+        if [ -d /data ] && fsfreeze --unfreeze /data; then thawed=$((thawed+1)); echo '{"return":1}'; else echo '{"return":0}'; fi
+        echo $thawed > /www/thawed;;
+      *) echo '{"error":{"class":"CommandNotFound","desc":"this agent only freezes and thaws"}}';;
+    esac
+  done
+}
+for port in /sys/class/virtio-ports/*; do
+  [ "$(cat $port/name 2>/dev/null)" = org.qemu.guest_agent.0 ] && { exec 3<>/dev/${port##*/}; while true; do answers <&3 >&3; usleep 100000; done; } &
+done
 ( while true; do
     n=$((n+1))
     printf '%-511s\n' "$n" | dd of=/dev/vda bs=512 seek=$n count=1 conv=notrunc 2>/dev/null
     printf '%-511s\n' "$n" | dd of=/dev/vda bs=512 seek=0 count=1 conv=notrunc,fsync 2>/dev/null
+    [ -d /data ] && echo $n >> /data/log
     echo $n > /www/next; mv /www/next /www/now
     usleep 20000
   done ) & echo $! > /counter

@@ -16,6 +16,9 @@ const READY_WITHIN: Duration = Duration::from_mins(2);
 /// A job of three small guests in software emulation takes seconds; the first copy some more.
 const JOB_WITHIN: Duration = Duration::from_mins(5);
 
+/// A guest boots in four seconds, and in many more beside others.
+const BOOT_WITHIN: Duration = Duration::from_mins(2);
+
 /// How often it is looked for something to happen.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -29,32 +32,58 @@ pub(super) struct Landfall {
     daemon: Child,
 }
 
-/// Where the daemon's settings are written, from the sites as they run.
-pub(super) fn configure(
-    directory: &Path,
-    plugins: &Path,
-    sites: [(&str, &Site, (u16, u16)); 2],
-    addresses: &[String],
-) -> Result<()> {
-    let mut text = format!(
-        "listen = \"127.0.0.1:0\"\ndata = \"data\"\nplugins = {:?}\n",
-        plugins.display().to_string()
-    );
-    for (name, site, (first, last)) in sites {
-        text = format!(
-            "{text}\n[sites.{name}]\nadapter = \"libvirt\"\n\
-             config = {{ uri = \"qemu:///session\", nbd-ports = \"{first}-{last}\", shutdown-ms = \"60000\", \
+/// How the daemon reaches a site.
+pub(super) struct Access {
+    pub(super) name: String,
+    /// The endpoint `libvirt`, as an operator writes it.
+    pub(super) libvirt: String,
+    pub(super) tls: bool,
+    /// Where its QEMUs offer disks.
+    pub(super) nbd: &'static str,
+    pub(super) ports: (u16, u16),
+}
+
+impl Access {
+    /// Straight to it.
+    pub(super) fn to(name: &str, site: &Site, ports: (u16, u16)) -> Self {
+        Self {
+            name: name.to_owned(),
+            libvirt: format!("{{ tcp = \"127.0.0.1:{}\" }}", site.port),
+            tls: false,
+            nbd: "127.0.0.1",
+            ports,
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            name,
+            libvirt,
+            tls,
+            nbd,
+            ports: (first, last),
+        } = self;
+        let tls = if *tls { "yes" } else { "no" };
+        format!(
+            "\n[sites.{name}]\nadapter = \"libvirt\"\n\
+             config = {{ uri = \"qemu:///session\", tls = \"{tls}\", nbd-ports = \"{first}-{last}\", shutdown-ms = \"60000\", \
              networks = \"lan=user:{WEB}-80, bubble=user-isolated:{WEB}-80\" }}\n\
              [sites.{name}.grants]\ninterfaces = [\"buffers\", \"clock\", \"session\"]\n\
-             [sites.{name}.grants.transport]\nlibvirt = {{ tcp = \"127.0.0.1:{}\" }}\n\
-             nbd = {{ tcp = \"127.0.0.1\", ports = \"{first}-{last}\" }}\n",
-            site.port
-        );
+             [sites.{name}.grants.transport]\nlibvirt = {libvirt}\n\
+             nbd = {{ tcp = \"{nbd}\", ports = \"{first}-{last}\" }}\n"
+        )
     }
+}
+
+/// Writes the daemon's settings, for the sites as they run.
+pub(super) fn configure(directory: &Path, plugins: &Path, sites: &[Access], addresses: &[String]) -> Result<()> {
     let grant = |address: &String| format!("{{ scheme = \"http\", host = \"{address}\", port = {WEB} }}");
     let grants: Vec<String> = addresses.iter().map(grant).collect();
-    text = format!(
-        "{text}\n[runbooks.http-check.grants]\ninterfaces = [\"clock\"]\nhttp = [{}]\n",
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\ndata = \"data\"\nplugins = {:?}\n{}\n[runbooks.http-check.grants]\n\
+         interfaces = [\"clock\"]\nhttp = [{}]\n",
+        plugins.display().to_string(),
+        sites.iter().map(Access::text).collect::<String>(),
         grants.join(", ")
     );
     fs::write(directory.join("landfall.toml"), text).context("cannot write the configuration")
@@ -139,6 +168,17 @@ impl Landfall {
             String::from_utf8_lossy(&done.stderr)
         );
         serde_json::from_slice(&done.stdout).with_context(|| format!("`landfall {shown}` printed something else"))
+    }
+
+    /// What a refused request says.
+    pub(super) fn refused(&self, arguments: &[&str]) -> Result<String> {
+        let done = self.command(arguments).output().context("landfall does not run")?;
+        ensure!(
+            !done.status.success(),
+            "`landfall {}` was not refused",
+            arguments.join(" ")
+        );
+        Ok(String::from_utf8_lossy(&done.stderr).into_owned())
     }
 
     /// Runs a job to its end, which must be a good one.
@@ -245,7 +285,7 @@ pub(super) fn ask_until(address: &str, page: &str) -> Result<u64> {
     loop {
         match ask(address, page) {
             Ok(answer) => return Ok(answer),
-            Err(error) if began.elapsed() > Duration::from_mins(1) => return Err(error),
+            Err(error) if began.elapsed() > BOOT_WITHIN => return Err(error),
             Err(_) => std::thread::sleep(LOOK_EVERY),
         }
     }

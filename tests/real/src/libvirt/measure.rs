@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::guest;
-use super::host::{Landfall, configure, text};
+use super::host::{Access, Landfall, configure, text};
 use super::packages::Kernel;
 use super::site::Site;
 use super::story::{PORTS, item, step};
@@ -24,7 +24,7 @@ const WRITES: u64 = 256;
 const WRITE: u64 = 4_096;
 
 /// The guest's disk, as its QEMU names it.
-const DEVICE: &str = "/machine/peripheral/virtio-disk0/virtio-backend";
+pub(super) const DEVICE: &str = "/machine/peripheral/virtio-disk0/virtio-backend";
 
 /// At least this part of the speed of `qemu-img convert`.
 const SPEED: f64 = 0.5;
@@ -35,98 +35,173 @@ const OVERHEAD: f64 = 1.1;
 /// The daemon's memory may grow by this while a gigabyte passes through: buffers of a few slices.
 const GROWTH_KIB: u64 = 64 << 10;
 
+/// Pairs of a first copy and a copy by qemu-img, in turns, each of a disk of its own.
+const PAIRS: usize = 3;
+
+/// What runs while it is measured.
+struct Bench<'d> {
+    directory: &'d Path,
+    north: Site,
+    landfall: Landfall,
+    /// Names and references of the machines.
+    machines: Vec<(String, String)>,
+    /// The least and the most that the daemon was seen to need, in KiB.
+    memory: (u64, u64),
+}
+
 pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Kernel) -> Result<()> {
-    step("Two sites, and a machine with a gigabyte of random data");
+    step("Two sites, and machines with a gigabyte of random data each");
     let image = guest::image(directory, kernel)?;
     let north = Site::up(directory, "north")?;
     let south = Site::up(directory, "south")?;
     north.pool()?;
     south.pool()?;
-    let machine = north.guest(&image, "big", FILL)?;
-    north.virsh(&["start", "big", "--paused"])?;
-    configure(
-        directory,
-        plugins,
-        [("north", &north, PORTS[0]), ("south", &south, PORTS[1])],
-        &[],
-    )?;
-    let landfall = Landfall::start(program, directory)?;
-    inventory(&landfall, directory, &machine, "1h")?;
-
-    step("The first full copy");
-    let job = landfall.begin(&["protect", "big"])?;
-    let (mut least, mut most, mut looks) = (u64::MAX, 0, 0_u32);
-    loop {
-        let memory = landfall.memory_kib()?;
-        (least, most) = (least.min(memory), most.max(memory));
-        std::thread::sleep(Duration::from_millis(100));
-        looks += 1;
-        // To ask costs more than to look, and would be measured too.
-        if looks.is_multiple_of(10) && text(&landfall.json(&["job", "show", &job])?, "status") != Some("running") {
-            break;
-        }
+    let mut machines = Vec::new();
+    for number in 1..=PAIRS {
+        let name = format!("big-{number}");
+        let machine = north.guest(&image, &name, FILL)?;
+        north.virsh(&["start", &name, "--paused"])?;
+        machines.push((name, machine));
     }
-    let job = landfall.wait(&job, &["succeeded"])?;
-    let copied = took(&job, "seed/big")?;
-    let bytes = sent(&landfall)?;
-    let ours = rate(bytes, copied);
-    print(&format!(
-        "first copy: {bytes} bytes in {:.2} s, {ours:.0} MB/s",
-        copied.as_secs_f64()
-    ))?;
+    let sites = [
+        Access::to("north", &north, PORTS[0]),
+        Access::to("south", &south, PORTS[1]),
+    ];
+    configure(directory, plugins, &sites, &[])?;
+    let mut bench = Bench {
+        directory,
+        north,
+        landfall: Landfall::start(program, directory)?,
+        machines,
+        memory: (u64::MAX, 0),
+    };
+    bench.inventory("1h")?;
+
+    step("First full copies, and qemu-img convert from the same exports");
+    let mut ratios = Vec::new();
+    for number in 0..PAIRS {
+        let (ours, theirs) = bench.pair(number)?;
+        print(&format!(
+            "pair {}: first copy {ours:.0} MB/s, qemu-img {theirs:.0} MB/s: {:.2}",
+            number + 1,
+            ours / theirs
+        ))?;
+        ratios.push(ours / theirs);
+    }
+    ratios.sort_by(f64::total_cmp);
+    let speed = ratios.get(PAIRS / 2).copied().context("no pair")?;
+    let (least, most) = bench.memory;
     print(&format!("daemon's memory meanwhile: {least} to {most} KiB"))?;
 
-    step("qemu-img convert from the same export");
-    let backup = north.virsh(&["backup-dumpxml", "big"])?;
-    let port = between(&backup, " port='", "'").context("no port")?;
-    let export = between(&backup, "exportname='", "'").context("no export")?;
-    let copy = directory.join("copy.qcow2");
-    let began = Instant::now();
-    let url = format!("nbd://127.0.0.1:{port}/{export}");
-    let done = Command::new("qemu-img")
-        // A replica is on the disk when it is acknowledged; without this qemu-img leaves it in memory.
-        .args(["convert", "-t", "writeback", "-f", "raw", "-O", "qcow2", &url])
-        .arg(&copy)
-        .status();
-    ensure!(
-        done.context("cannot run qemu-img")?.success(),
-        "qemu-img does not copy {url}"
-    );
-    let took = began.elapsed();
-    let theirs = rate(bytes, took);
-    print(&format!(
-        "qemu-img:   {bytes} bytes in {:.2} s, {theirs:.0} MB/s",
-        took.as_secs_f64()
-    ))?;
-    fs::remove_file(&copy)?;
-
     step("A mebibyte of scattered writes");
-    for index in 0..WRITES {
-        // A stride that is no multiple of a cluster.
-        let offset = (256 << 20) + index * 3_997_696;
-        let command = format!("qemu-io -d {DEVICE} \"write -P 7 {offset} {WRITE}\"");
-        let said = north.virsh(&["qemu-monitor-command", "big", "--hmp", &command])?;
-        ensure!(said.is_empty(), "{command}: {said}");
-    }
-    let dirty = dirty(&north)?;
-    let before = sent(&landfall)?;
-    inventory(&landfall, directory, &machine, "2s")?;
-    landfall.until("the writes are sent", |landfall| Ok(sent(landfall)? > before))?;
-    let moved = sent(&landfall)? - before;
+    let (dirty, moved) = bench.scattered()?;
+    let overhead = ratio(moved, dirty);
     print(&format!(
-        "{} bytes written, {dirty} bytes in dirty clusters, {moved} bytes sent: {:.3}",
-        WRITES * WRITE,
-        ratio(moved, dirty)
+        "{} bytes written, {dirty} bytes in dirty clusters, {moved} bytes sent: {overhead:.3}",
+        WRITES * WRITE
     ))?;
+    print(&format!(
+        "\nmedian speed beside qemu-img {speed:.2} (at least {SPEED}), overhead {overhead:.3} (at most {OVERHEAD})"
+    ))?;
+    ensure!(
+        speed >= SPEED,
+        "BELOW THE AIM: {speed:.2} of qemu-img's speed, and not {SPEED}; was the machine busy?"
+    );
+    ensure!(
+        dirty > 0 && overhead <= OVERHEAD,
+        "ABOVE THE AIM: {overhead:.3} bytes are sent for each byte in a dirty cluster"
+    );
+    ensure!(
+        most - least <= GROWTH_KIB,
+        "ABOVE THE AIM: the daemon's memory grew by {} KiB",
+        most - least
+    );
+    Ok(())
+}
 
-    print(&format!(
-        "\nspeed beside qemu-img {:.2} (at least {SPEED}), overhead {:.3} (at most {OVERHEAD})",
-        ours / theirs,
-        ratio(moved, dirty)
-    ))?;
-    ensure!(ours / theirs >= SPEED, "too slow");
-    ensure!(dirty > 0 && ratio(moved, dirty) <= OVERHEAD, "too much is sent");
-    ensure!(most - least <= GROWTH_KIB, "memory grew by {} KiB", most - least);
+impl Bench<'_> {
+    /// Our speed and theirs, in megabytes a second, of one machine's disk.
+    fn pair(&mut self, number: usize) -> Result<(f64, f64)> {
+        let (name, _) = self.machines.get(number).context("no such machine")?.clone();
+        settle()?;
+        let job = self.landfall.begin(&["protect", &name])?;
+        let mut looks = 0_u32;
+        loop {
+            let memory = self.landfall.memory_kib()?;
+            self.memory = (self.memory.0.min(memory), self.memory.1.max(memory));
+            std::thread::sleep(Duration::from_millis(100));
+            looks += 1;
+            // To ask costs more than to look, and would be measured too.
+            if looks.is_multiple_of(10)
+                && text(&self.landfall.json(&["job", "show", &job])?, "status") != Some("running")
+            {
+                break;
+            }
+        }
+        let job = self.landfall.wait(&job, &["succeeded"])?;
+        let bytes = sent(&self.landfall, &name)?;
+        let ours = rate(bytes, took(&job, &format!("seed/{name}"))?);
+        settle()?;
+        Ok((ours, rate(bytes, self.theirs(&name)?)))
+    }
+
+    /// How long qemu-img takes for the same.
+    fn theirs(&self, name: &str) -> Result<Duration> {
+        let backup = self.north.virsh(&["backup-dumpxml", name])?;
+        let port = between(&backup, " port='", "'").context("no port")?;
+        let export = between(&backup, "exportname='", "'").context("no export")?;
+        let copy = self.directory.join("copy.qcow2");
+        let url = format!("nbd://127.0.0.1:{port}/{export}");
+        let began = Instant::now();
+        let done = Command::new("qemu-img")
+            // A replica is on the disk when it is acknowledged; without this qemu-img leaves it in memory.
+            .args(["convert", "-t", "writeback", "-f", "raw", "-O", "qcow2", &url])
+            .arg(&copy)
+            .status();
+        ensure!(
+            done.context("cannot run qemu-img")?.success(),
+            "qemu-img does not copy {url}"
+        );
+        let took = began.elapsed();
+        fs::remove_file(&copy)?;
+        Ok(took)
+    }
+
+    /// Bytes in dirty clusters, and bytes sent for them.
+    fn scattered(&self) -> Result<(u64, u64)> {
+        let (name, _) = self.machines.first().context("no machine")?;
+        for index in 0..WRITES {
+            // A stride that is no multiple of a cluster.
+            let offset = (256 << 20) + index * 3_997_696;
+            let command = format!("qemu-io -d {DEVICE} \"write -P 7 {offset} {WRITE}\"");
+            let said = self.north.virsh(&["qemu-monitor-command", name, "--hmp", &command])?;
+            ensure!(said.is_empty(), "{command}: {said}");
+        }
+        let dirty = dirty(&self.north, name)?;
+        let before = sent(&self.landfall, name)?;
+        self.inventory("2s")?;
+        self.landfall
+            .until("the writes are sent", |landfall| Ok(sent(landfall, name)? > before))?;
+        Ok((dirty, sent(&self.landfall, name)? - before))
+    }
+
+    fn inventory(&self, rpo: &str) -> Result<()> {
+        let item = |(name, machine): &(String, String)| {
+            format!(
+                "  - name: {name}\n    source: {{ site: north, machine: {machine} }}\n    target: {{ site: south }}\n    \
+                 networks:\n      - {{ nic: nic-0, production: lan, test: bubble }}\n    replication: {{ rpo: {rpo} }}\n"
+            )
+        };
+        let items: String = self.machines.iter().map(item).collect();
+        fs::write(self.directory.join("inventory.yaml"), format!("items:\n{items}"))?;
+        self.landfall.json(&["inventory", "apply", "inventory.yaml"]).map(drop)
+    }
+}
+
+/// What others left in memory is on the disks, so that nobody pays for it.
+fn settle() -> Result<()> {
+    let status = Command::new("sync").status().context("cannot run sync")?;
+    ensure!(status.success(), "sync: {status}");
     Ok(())
 }
 
@@ -142,25 +217,16 @@ fn took(job: &Value, step: &str) -> Result<Duration> {
     Ok(Duration::from_millis(ended.saturating_sub(begun)))
 }
 
-fn inventory(landfall: &Landfall, directory: &Path, machine: &str, rpo: &str) -> Result<()> {
-    let text = format!(
-        "items:\n  - name: big\n    source: {{ site: north, machine: {machine} }}\n    target: {{ site: south }}\n    \
-         networks:\n      - {{ nic: nic-0, production: lan, test: bubble }}\n    replication: {{ rpo: {rpo} }}\n"
-    );
-    fs::write(directory.join("inventory.yaml"), text)?;
-    landfall.json(&["inventory", "apply", "inventory.yaml"]).map(drop)
-}
-
-fn sent(landfall: &Landfall) -> Result<u64> {
+fn sent(landfall: &Landfall, name: &str) -> Result<u64> {
     let items = landfall.json(&["item", "list"])?;
-    let sent = item(&items, "big").and_then(|item| item.get("bytes-sent")?.as_u64());
+    let sent = item(&items, name).and_then(|item| item.get("bytes-sent")?.as_u64());
     sent.context("no bytes-sent")
 }
 
 /// What QEMU has noted since the last mark, in bytes.
-fn dirty(site: &Site) -> Result<u64> {
+fn dirty(site: &Site, name: &str) -> Result<u64> {
     let command = r#"{"execute":"query-named-block-nodes","arguments":{"flat":true}}"#;
-    let answer: Value = serde_json::from_str(&site.virsh(&["qemu-monitor-command", "big", command])?)?;
+    let answer: Value = serde_json::from_str(&site.virsh(&["qemu-monitor-command", name, command])?)?;
     let nodes = answer.get("return").and_then(Value::as_array).context("no nodes")?;
     let bitmaps = nodes
         .iter()

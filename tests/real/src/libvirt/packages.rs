@@ -10,13 +10,14 @@ use crate::debian::{self, Needed};
 use crate::say;
 
 /// What is run, and the package that has it.
-const NEEDED: [Needed; 7] = [
+const NEEDED: [Needed; 8] = [
     ("/usr/sbin/libvirtd", "libvirt-daemon-system"),
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/bin/qemu-img", "qemu-utils"),
     ("/usr/bin/virsh", "libvirt-clients"),
     ("/bin/busybox", "busybox-static"),
     ("/usr/bin/xz", "xz-utils"),
+    ("/usr/bin/openssl", "openssl"),
     ("/usr/bin/setpriv", "util-linux"),
 ];
 

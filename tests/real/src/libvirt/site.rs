@@ -34,16 +34,19 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Starts it, and waits until it answers.
+    /// Starts it, and waits until it answers. It lets everybody in over TCP.
     pub(super) fn up(parent: &Path, name: &str) -> Result<Self> {
+        Self::up_with(parent, name, "listen_tls = 0\nauth_tcp = \"none\"\n")
+    }
+
+    /// With these lines in its settings.
+    pub(super) fn up_with(parent: &Path, name: &str, lines: &str) -> Result<Self> {
         let directory = parent.join(name);
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port()?;
         for part in ["run", "config/libvirt", "cache", "data", "home", "pool", "disks"] {
             fs::create_dir_all(directory.join(part)).context("cannot make the site's directories")?;
         }
-        let settings = format!(
-            "listen_tls = 0\nlisten_tcp = 1\ntcp_port = \"{port}\"\nlisten_addr = \"127.0.0.1\"\nauth_tcp = \"none\"\n"
-        );
+        let settings = format!("listen_tcp = 1\ntcp_port = \"{port}\"\nlisten_addr = \"127.0.0.1\"\n{lines}");
         fs::write(directory.join("libvirtd.conf"), settings)?;
         // Else another daemon is started for the guests' output, which nobody ends.
         fs::write(directory.join("config/libvirt/qemu.conf"), "stdio_handler = \"file\"\n")?;
@@ -81,9 +84,27 @@ impl Site {
         Ok(())
     }
 
+    /// The same, with room for so many MiB. Only root can make that.
+    pub(super) fn small_pool(&self, mib: u32) -> Result<()> {
+        let place = self.directory.join("pool");
+        let size = format!("size={mib}m,mode=0755");
+        let mut mount = Command::new("mount");
+        let status = mount
+            .args(["-t", "tmpfs", "-o", &size, "landfall"])
+            .arg(&place)
+            .status();
+        ensure!(
+            status.context("cannot run mount")?.success(),
+            "no file system can be mounted"
+        );
+        give(&place)?;
+        self.pool()
+    }
+
     /// What libvirt's own command says: for what an operator would do, not for what Landfall does.
     pub(super) fn virsh(&self, arguments: &[&str]) -> Result<String> {
-        let uri = format!("qemu+tcp://127.0.0.1:{}/session", self.port);
+        let socket = self.directory.join("run/libvirt/libvirt-sock");
+        let uri = format!("qemu+unix:///session?socket={}", socket.display());
         let mut command = Command::new("virsh");
         command
             .args(["--quiet", "--connect", &uri])
@@ -105,17 +126,32 @@ impl Site {
     pub(super) fn guest(&self, image: &Image, name: &str, fill: u64) -> Result<String> {
         let disk = self.directory.join("disks").join(format!("{name}.qcow2"));
         make_disk(&disk, fill)?;
+        self.define(image, name, &disk_element(&disk, "vda"))
+    }
+
+    /// One with a second disk, which has a file system, and with an agent that can freeze it.
+    pub(super) fn guest_with_agent(&self, image: &Image, name: &str) -> Result<String> {
+        let disks = self.directory.join("disks");
+        let (disk, more) = (
+            disks.join(format!("{name}.qcow2")),
+            disks.join(format!("{name}-data.qcow2")),
+        );
+        make_disk(&disk, 1)?;
+        make_file_system(&more)?;
+        let agent = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>";
+        let devices = [&disk_element(&disk, "vda"), &disk_element(&more, "vdb"), agent].concat();
+        self.define(image, name, &devices)
+    }
+
+    fn define(&self, image: &Image, name: &str, devices: &str) -> Result<String> {
         let xml = format!(
             "<domain type='qemu'><name>{name}</name><memory unit='MiB'>{GUEST_MIB}</memory><vcpu>1</vcpu>\
              <os><type arch='x86_64' machine='pc'>hvm</type><kernel>{}</kernel><initrd>{}</initrd>\
-             <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/></features><devices>\
-             <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>\
-             <target dev='vda' bus='virtio'/></disk>\
+             <cmdline>console=ttyS0 quiet</cmdline></os><features><acpi/></features><devices>{devices}\
              <interface type='user'><model type='virtio'/></interface>\
              <controller type='usb' model='none'/><memballoon model='none'/><serial type='pty'/></devices></domain>",
             image.kernel.display(),
             image.initrd.display(),
-            disk.display()
         );
         let definition = self.directory.join(format!("{name}.xml"));
         fs::write(&definition, xml)?;
@@ -164,6 +200,14 @@ impl Site {
             .with_context(|| format!("`{machine}` has no disk:\n{list}"))
     }
 
+    /// Names of the files in its pool.
+    pub(super) fn files(&self) -> Result<Vec<String>> {
+        let entries = fs::read_dir(self.directory.join("pool"))?.flatten();
+        Ok(entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect())
+    }
+
     /// The power goes: daemon and guests at once, with nobody told.
     pub(super) fn kill(&mut self) -> Result<()> {
         cleaner::end_all(&self.directory)?;
@@ -191,6 +235,11 @@ impl Site {
         Ok(())
     }
 
+    /// The daemon stands still, or goes on: it holds its connections and answers nothing.
+    pub(super) fn freeze_daemon(&self, is_frozen: bool) {
+        cleaner::kill(self.daemon.id(), if is_frozen { "STOP" } else { "CONT" });
+    }
+
     /// The daemon comes back.
     pub(super) fn start_daemon(&mut self) -> Result<()> {
         self.daemon = launch(&self.directory)?;
@@ -203,8 +252,13 @@ impl Site {
     }
 }
 
+/// One that nobody listens at.
+pub(super) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
 /// The site's user has its directories.
-fn give(directory: &Path) -> Result<()> {
+pub(super) fn give(directory: &Path) -> Result<()> {
     let passwd = fs::read_to_string("/etc/passwd")?;
     let line = passwd.lines().find(|line| line.starts_with(&format!("{USER}:")));
     let mut fields = line
@@ -254,6 +308,14 @@ fn launch(directory: &Path) -> Result<Child> {
     command.spawn().context("cannot start libvirtd")
 }
 
+fn disk_element(disk: &Path, target: &str) -> String {
+    format!(
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>\
+         <target dev='{target}' bus='virtio'/></disk>",
+        disk.display()
+    )
+}
+
 /// Empty, with some random data in its second half.
 fn make_disk(disk: &Path, fill: u64) -> Result<()> {
     let raw = disk.with_extension("raw");
@@ -261,16 +323,31 @@ fn make_disk(disk: &Path, fill: u64) -> Result<()> {
     plain.set_len(DISK.max(DISK / 2 + (fill << 20)))?;
     plain.seek(SeekFrom::Start(DISK / 2))?;
     std::io::copy(&mut File::open("/dev/urandom")?.take(fill << 20), &mut plain)?;
+    pack(&raw, disk)
+}
+
+/// An empty file system of few MiB.
+fn make_file_system(disk: &Path) -> Result<()> {
+    let raw = disk.with_extension("raw");
+    let mut command = Command::new("/sbin/mke2fs");
+    command.args(["-q", "-t", "ext4"]).arg(&raw).arg("64M");
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    ensure!(
+        command.status().context("cannot run mke2fs")?.success(),
+        "mke2fs made no file system"
+    );
+    pack(&raw, disk)
+}
+
+/// The raw file becomes a qcow2 one that is the site's user's.
+fn pack(raw: &Path, disk: &Path) -> Result<()> {
     let mut command = Command::new("qemu-img");
-    command
-        .args(["convert", "-f", "raw", "-O", "qcow2"])
-        .arg(&raw)
-        .arg(disk);
+    command.args(["convert", "-f", "raw", "-O", "qcow2"]).arg(raw).arg(disk);
     ensure!(
         command.status().context("cannot run qemu-img")?.success(),
         "qemu-img made no disk"
     );
-    fs::remove_file(&raw)?;
+    fs::remove_file(raw)?;
     if is_root()? {
         give(disk)?;
     }

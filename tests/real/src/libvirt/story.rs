@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::guest;
-use super::host::{Landfall, ask, ask_until, configure, text};
-use super::packages::Kernel;
+use super::guest::Image;
+use super::host::{Access, Landfall, ask, ask_until, configure, text};
 use super::site::{DISK, Site};
 use super::tell::{Row, print, table};
 use crate::say;
@@ -38,18 +37,17 @@ struct Tier {
     next: String,
 }
 
-pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Kernel, short: bool) -> Result<()> {
+pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, image: &Image, short: bool) -> Result<()> {
     let began = Instant::now();
     let names: &[&'static str] = if short { &TIERS[..1] } else { &TIERS };
     step("Two libvirt sites, north and south; guests at north that count onto their disks");
-    let image = guest::image(directory, kernel)?;
     let mut north = Site::up(directory, "north")?;
     let south = Site::up(directory, "south")?;
     north.pool()?;
     south.pool()?;
     let mut tiers = Vec::new();
     for (index, name) in names.iter().enumerate() {
-        let machine = north.guest(&image, name, FILL)?;
+        let machine = north.guest(image, name, FILL)?;
         north.boot(name)?;
         let address = format!("127.0.1.{}", index + 1);
         north.forward(name, &address)?;
@@ -70,7 +68,10 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, kernel: &Ke
     configure(
         directory,
         plugins,
-        [("north", &north, PORTS[0]), ("south", &south, PORTS[1])],
+        &[
+            Access::to("north", &north, PORTS[0]),
+            Access::to("south", &south, PORTS[1]),
+        ],
         &addresses,
     )?;
     let mut landfall = Landfall::start(program, directory)?;

@@ -10,6 +10,9 @@ use crate::{say, seen};
 /// The protected machines, as the simulator names them.
 pub(super) const MACHINES: [(&str, &str); 2] = [("db", "DC0_H0_VM0"), ("web", "DC0_C0_RP0_VM0")];
 
+/// One more, which somebody deletes.
+pub(super) const SPARE: (&str, &str) = ("spare", "DC0_C0_RP0_VM1");
+
 /// The simulator's ids of the networks that its main program adds.
 pub(super) const BUBBLE: &str = "network-68";
 pub(super) const PRODUCTION: &str = "network-69";
@@ -52,7 +55,7 @@ pub(super) fn inventory(stage: &Stage<'_>) -> Result<()> {
 
 pub(super) fn protect(stage: &Stage<'_>) -> Result<()> {
     say("\n== Preflight and protection");
-    let machines = MACHINES.into_iter().chain([mixed::BESIDE]);
+    let machines = MACHINES.into_iter().chain([mixed::BESIDE, SPARE]);
     let sources: Vec<(&str, String)> = machines
         .map(|(item, machine)| Ok((item, stage.east.machine(machine)?.id)))
         .collect::<Result<_>>()?;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use signal_hook::consts::{SIGCONT, SIGSTOP};
 
 use super::Stage;
-use super::life::MACHINES;
+use super::life::{MACHINES, SPARE};
 use crate::landfall::{Step, wait};
 use crate::processes::signal;
 use crate::{say, seen};
@@ -111,6 +111,24 @@ pub(super) fn removed(stage: &Stage<'_>) -> Result<()> {
     );
     ensure!(cleanup.status == "succeeded", "{cleanup:?}");
     seen("a test machine that is gone is no obstacle to its cleanup");
+    let (item, machine) = SPARE;
+    stage.landfall.job(&["protect", item])?;
+    let id = stage.east.machine(machine)?.id;
+    stage.east.tell(&format!("destroy?machine={id}"))?;
+    let refusal = stage
+        .landfall
+        .refused(&["failover", "--item", item, "--kind", "test"])?;
+    ensure!(
+        refusal.contains("vsphere/replica-missing") && refusal.contains("cure"),
+        "{refusal}"
+    );
+    seen(
+        refusal
+            .lines()
+            .find(|line| line.contains("replica-missing"))
+            .unwrap_or_default()
+            .trim(),
+    );
     Ok(())
 }
 
