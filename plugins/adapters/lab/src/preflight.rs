@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use landfall_rules::machine::Machine as Known;
 use landfall_rules::site::Site;
-use landfall_rules::{Case, Location, Options, Role, Verdict, boot};
+use landfall_rules::{Case, Location, Options, Role, Verdict, boot, features};
 use landfall_sdk::adapter_types::{ItemFacts, Machine, Network, PreflightAnswer};
 use landfall_sdk::{Direction, ExtraStep, Finding, pair};
 
@@ -149,6 +149,14 @@ fn options(item: &ItemFacts, facts: &Facts) -> Options {
     chosen.collect()
 }
 
+/// A planned failover is all of this machine's way home, and makes its own replica.
+fn replicates_by_itself(item: &ItemFacts, operation: &str) -> bool {
+    let runs_on = item.machine.as_ref().and_then(|machine| known_facts(machine).platform);
+    is_reverse(item)
+        && operation == "planned-failover"
+        && features::way_back(runs_on, &item.origin) == "planned-failover"
+}
+
 fn source(item: &ItemFacts, facts: &Facts, verdict: &Verdict) -> Vec<Finding> {
     let is_said = verdict
         .findings
@@ -182,7 +190,7 @@ fn target(item: &ItemFacts, operation: &str, facts: &Facts) -> Vec<Finding> {
             "Remove machines there, or raise its capacity.",
         ));
     }
-    if makes_machine(operation) && facts.replica.is_none() {
+    if makes_machine(operation) && facts.replica.is_none() && !replicates_by_itself(item, operation) {
         let cause = match &item.replica {
             Some(replica) => format!("the site does not know the replica `{replica}`"),
             None => "the item has no replica here".to_owned(),
