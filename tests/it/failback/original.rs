@@ -84,7 +84,7 @@ fn b03_b04_b05_b21_b26_b27_b28_b30_f31_out_back_onto_its_own_disks_and_out_again
         (known.phase.as_str(), known.active_site.as_str()),
         ("committed", "north")
     );
-    refused(&world, "unplanned-failover", &json!({}), &["reprotect"]);
+    refused(&world, "planned-failover", &json!({}), &["reprotect"]);
     refused(
         &world,
         "reprotect",
