@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::harness::answers::Job;
 
 use super::{AWAY, HOME, brought_home, refused, world};
 
@@ -123,11 +125,11 @@ fn f14_encrypted_data_opens_only_with_the_certificate_that_is_named() {
 }
 
 #[test]
-fn f30_the_san_policy_is_looked_at_and_passed_on() {
+fn f28_f30_the_san_policy_is_looked_at_and_passed_on_and_a_server_protected_as_physical_prepared() {
     let disks = json!([{"id": "disk-0", "bytes": 1 << 30}, {"id": "disk-1", "bytes": 1 << 30}]);
     let windows = json!({"os": "windows", "disks": disks, "facts": {"san_policy": "OfflineShared"}});
     let world = world("hyperv", "azure", &[("win", windows)]);
-    let said = |job: &crate::harness::answers::Job| {
+    let said = |job: &Job| {
         job.findings
             .iter()
             .find(|finding| finding.id == "lab/san-policy")
@@ -136,6 +138,13 @@ fn f30_the_san_policy_is_looked_at_and_passed_on() {
     let test = world.succeed("test", &json!({}));
     assert_eq!(said(&test).as_deref(), Some("warning"));
     world.succeed("cleanup", &json!({}));
+    // F28: a Hyper-V machine needs no preparation, unless it is protected like a physical server.
+    let dry = |options: Value| -> Job {
+        let more = json!({"point": "latest", "dry-run": true, "set": options});
+        world.ask("unplanned-failover", &more).ok()
+    };
+    assert!(!dry(json!({})).has_kind("boot-prepare"));
+    assert!(dry(json!({"protected-as": "physical"})).has_kind("boot-prepare"));
     refused(
         &world,
         "unplanned-failover",
