@@ -22,6 +22,7 @@ mod disaster;
 mod dry_run;
 mod events;
 mod evidence;
+mod failback;
 mod fencing;
 mod guests;
 mod harness;

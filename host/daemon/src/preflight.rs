@@ -135,7 +135,8 @@ fn facts(frozen: &Frozen, item: &FrozenItem, role: &str) -> ItemFacts {
         origin: item.origin.clone(),
         direction: direction(frozen.direction),
         machine,
-        replica: item.state.replica.clone(),
+        // One that is still to be made, where the job turns the replication round.
+        replica: item.state.replica.clone().filter(|_| item.turn.is_none()),
         target_machine: present(frozen, item),
         networks: network_mappings(frozen, item),
         ext,

@@ -1,6 +1,7 @@
 //! From a request to a running job: check that it is legal, ask preflight, freeze, write, run. Nothing at any site has
 //! changed before the frozen job is durable, and a refusal names everything that stands against it.
 
+mod foresee;
 mod look;
 mod subject;
 
@@ -116,6 +117,8 @@ pub(crate) async fn start(
     frozen
         .findings
         .extend(not_at_source(operation, &listing.missing, &frozen));
+    let foreseen = foresee::findings(engine, &frozen).await;
+    frozen.findings.extend(foreseen);
     preflight(engine, &mut frozen).await?;
     frozen.build_graph();
     injected_steps(&frozen)?;

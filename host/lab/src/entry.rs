@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
-use crate::facts::{MachineFacts, SiteFacts};
+use crate::facts::{MachineDisk, MachineFacts, SiteFacts};
 use crate::fault::{Fault, Latency};
 use crate::operation::{Call, Operation};
 use crate::state::{
@@ -165,6 +165,10 @@ pub(crate) enum Change {
     MachineFacts {
         machine: String,
         facts: Box<MachineFacts>,
+    },
+    Disks {
+        machine: String,
+        disks: Vec<MachineDisk>,
     },
     /// What its disk begins with, and the mark that says so.
     Began {

@@ -343,6 +343,7 @@ impl Scope<'_> {
                 machine.beginning = None;
             }
             Change::Began { beginning, .. } => begin(machine, beginning, self.now),
+            Change::Disks { disks, .. } => machine.disks.clone_from(disks),
             Change::MachineFacts { facts, .. } => machine.facts = MachineFacts::clone(facts),
             Change::Reattached { parent, nics, rate, .. } => {
                 (machine.bound, machine.parent, machine.rate) = (None, parent.clone(), *rate);
@@ -378,6 +379,7 @@ fn machine_of(change: &Change) -> Option<&str> {
         | Change::Prepared { machine, .. }
         | Change::DiskReplaced { machine, .. }
         | Change::Began { machine, .. }
+        | Change::Disks { machine, .. }
         | Change::MachineFacts { machine, .. }
         | Change::Reattached { machine, .. }
         | Change::Released { machine, .. } => Some(machine),

@@ -94,7 +94,7 @@ impl Operation {
     /// Which way a job goes that does this to an item in this state.
     pub fn direction(self, state: &ItemState) -> Direction {
         match self {
-            Self::Reprotect | Self::PlannedFailover => state.next_direction(),
+            Self::Reprotect | Self::PlannedFailover | Self::UnplannedFailover => state.next_direction(),
             _ => state.direction,
         }
     }

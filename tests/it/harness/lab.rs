@@ -70,6 +70,41 @@ impl Lab {
         let _: Value = self.api.patch(&format!("control/sites/{site}"), settings).ok();
     }
 
+    /// Everything of this kind fails at a site, until the faults are cleared.
+    pub(crate) fn fail_at(&self, site: &str, operation: &str) {
+        self.fault(&json!({"site": site, "operation": operation, "mode": "fail", "definite": true}));
+    }
+
+    /// Somebody deletes points of an item's replica, past the host.
+    pub(crate) fn delete_points(&self, site: &str, item: &str, points: &[&str]) {
+        let ledger = self.ledger();
+        let there = ledger.iter().rev().filter(|line| line.site.as_deref() == Some(site));
+        let replica = there.flat_map(|line| &line.change).find_map(|change| {
+            let replica = change.pointer("/replica")?;
+            (replica.pointer("/stamp/item")? == item).then(|| replica.pointer("/id").cloned())?
+        });
+        let replica = replica.expect("the item has a replica there");
+        let key = format!("by-hand-{}", self.now());
+        let operation = json!({"delete-points": {"replica": replica, "points": points}});
+        let ask = json!({"key": key, "installation": "somebody", "epoch": 1, "operation": operation});
+        let _: Value = self.api.post(&format!("sites/{site}/operations"), &ask).ok();
+    }
+
+    /// Changes what a site pretends to be.
+    pub(crate) fn facts(&self, site: &str, facts: &Value) {
+        let _: Value = self.api.patch(&format!("control/sites/{site}/facts"), facts).ok();
+    }
+
+    pub(crate) fn machine_facts(&self, site: &str, machine: &str, facts: &Value) {
+        let path = format!("control/machines/{site}/{machine}/facts");
+        let _: Value = self.api.patch(&path, facts).ok();
+    }
+
+    pub(crate) fn machine_disks(&self, site: &str, machine: &str, disks: &Value) {
+        let path = format!("control/machines/{site}/{machine}");
+        let _: Value = self.api.patch(&path, &json!({"disks": disks})).ok();
+    }
+
     pub(crate) fn latency(&self, operation: &str, min_ms: u64, max_ms: u64) {
         self.control(
             "latency",

@@ -116,10 +116,11 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
     };
     let held = |machine: String, held: bool| wit::Operation::Hold(wit::Hold { machine, held });
     let old = || present(&job.frozen, item).ok_or_else(|| format!("site `{target}` has no machine of `{name}`"));
+    // A job that turns the replication round makes the replica that it then uses.
     let replica = || {
-        item.state
-            .replica
-            .clone()
+        outputs_of(job, name, |kind| *kind == StepKind::PrepareReplica)
+            .and_then(|outputs| outputs.get("replica").cloned())
+            .or_else(|| item.state.replica.clone())
             .ok_or_else(|| format!("`{name}` has no replica"))
     };
     let created = || {

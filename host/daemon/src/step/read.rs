@@ -65,7 +65,9 @@ async fn try_choose(task: &Task, items: &[String]) -> Result<(Pairs, Catalogues,
         let Some(item) = task.frozen.items.get(name) else {
             continue;
         };
-        let points = list(task, name, &item.item.target_site, item.state.replica.as_deref()).await?;
+        // As it is now: the job itself may have turned the replication round.
+        let replica = task.engine.world().state(name).replica;
+        let points = list(task, name, &item.item.target_site, replica.as_deref()).await?;
         candidates.push(Points {
             item: name.clone(),
             group: item.replication_group.clone(),

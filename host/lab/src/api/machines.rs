@@ -18,7 +18,7 @@ use super::{ApiError, App, Body, Params, blocking};
 use crate::clock::wall_ms;
 use crate::disk::{Base, Disk};
 use crate::entry::Change;
-use crate::facts::{MachineFacts, Profile};
+use crate::facts::{MachineDisk, MachineFacts, Profile};
 use crate::fault::hash;
 use crate::fold::rate;
 use crate::lab::Lab;
@@ -167,6 +167,7 @@ struct MachinePatch {
     autostart: Option<bool>,
     records_per_second: Option<f64>,
     boot_ms: Option<u64>,
+    disks: Option<Vec<MachineDisk>>,
 }
 
 async fn change(State(app): Shared, Path((site, id)): Path<(String, String)>, Body(ask): Body<MachinePatch>) -> Answer {
@@ -181,6 +182,10 @@ async fn change(State(app): Shared, Path((site, id)): Path<(String, String)>, Bo
         ask.boot_ms.map(|boot_ms| Change::Boot {
             machine: id.clone(),
             boot_ms,
+        }),
+        ask.disks.map(|disks| Change::Disks {
+            machine: id.clone(),
+            disks,
         }),
         ask.autostart.map(|autostart| Change::Autostart {
             machine: id.clone(),

@@ -322,8 +322,11 @@ async fn replica(State(app): Shared, Path((site, id)): Path<(String, String)>) -
     let passage = app.enter(&site, "replicas", &[&id]).await?;
     let answer = {
         let lab = app.lab();
-        let replica = find_replica(lab.site(&site)?, &site, &id)?;
+        let home = lab.site(&site)?;
+        let replica = find_replica(home, &site, &id)?;
+        let now = lab.state.clock.lab(lab.wall(wall_ms()));
         json!({
+            "points": autonomous::points(&lab.state, home, replica, now).len(),
             "id": replica.id,
             "item": replica.stamp.item,
             "source_site": replica.source_site,
@@ -336,7 +339,7 @@ async fn replica(State(app): Shared, Path((site, id)): Path<(String, String)>) -
             "origin": replica.machine.origin,
             "os": replica.machine.os,
             "ext": replica.ext,
-            "profile": lab.site(&site)?.facts.profile,
+            "profile": home.facts.profile,
         })
     };
     passage.json(answer)

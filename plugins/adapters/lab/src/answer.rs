@@ -97,7 +97,7 @@ pub(crate) struct LabHealth {
 }
 
 /// What a site says of a replica.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(crate) struct LabReplica {
     #[serde(default)]
     pub(crate) profile: Option<Platform>,
@@ -108,6 +108,9 @@ pub(crate) struct LabReplica {
     /// What was chosen when it was prepared.
     #[serde(default)]
     pub(crate) ext: Map,
+    /// Recovery points, pending ones included.
+    #[serde(default)]
+    pub(crate) points: u64,
 }
 
 #[derive(Deserialize)]

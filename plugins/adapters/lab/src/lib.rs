@@ -129,7 +129,7 @@ impl Adapter for Lab {
                 None => landfall_rules::site::Site::default(),
             },
             machine: machine(item.machine.as_ref().map(|machine| &machine.id))?.map(LabMachine::facts),
-            replica: replica.map(|replica| replica.ext),
+            replica,
             target_machine: machine(item.target_machine.as_ref())?.map(LabMachine::facts),
             boot_preparation_ms: config::get("boot-prepare-ms").and_then(|text| text.parse().ok()),
         };

@@ -3,18 +3,16 @@
 //! A site is asked in one of two roles. The host names it in the item's `ext` (`role`: `source` or `target`); where it
 //! does not, the site that has the item's machine is the source.
 
-use std::collections::BTreeMap;
-
 use landfall_rules::machine::Machine as Known;
 use landfall_rules::site::Site;
-use landfall_rules::{Case, Location, Options, Role, Verdict, boot};
+use landfall_rules::{Case, Location, Options, Role, Verdict, boot, features};
 use landfall_sdk::adapter_types::{ItemFacts, Machine, Network, PreflightAnswer};
 use landfall_sdk::{Direction, ExtraStep, Finding, pair};
 
-use crate::answer::known_facts;
+use crate::answer::{LabReplica, known_facts};
 
 /// The findings of this adapter's own.
-const FINDINGS: [(&str, &str); 6] = [
+const FINDINGS: [(&str, &str); 7] = [
     (
         "machine-missing",
         "The machine that the item names does not exist at this site",
@@ -35,6 +33,7 @@ const FINDINGS: [(&str, &str); 6] = [
         "replica-missing",
         "The item has no replica at this site, or the site does not know it",
     ),
+    ("no-point", "The item's replica has no recovery point"),
     ("no-capacity", "The site can hold no more machines"),
 ];
 
@@ -56,8 +55,8 @@ pub(crate) struct Facts {
     pub(crate) site: Site,
     /// The item's machine, if the site has it.
     pub(crate) machine: Option<Known>,
-    /// What was chosen when the replica was prepared, if the site has it.
-    pub(crate) replica: Option<BTreeMap<String, String>>,
+    /// The item's replica, if the site has it.
+    pub(crate) replica: Option<LabReplica>,
     /// The machine that the item has here, if the site has it.
     pub(crate) target_machine: Option<Known>,
     pub(crate) boot_preparation_ms: Option<u64>,
@@ -141,12 +140,20 @@ fn location(item: &ItemFacts) -> Option<Location> {
 
 /// What was chosen for the item, on top of what was chosen when its replica was prepared.
 fn options(item: &ItemFacts, facts: &Facts) -> Options {
-    let remembered = facts.replica.iter().flatten();
+    let remembered = facts.replica.iter().flat_map(|replica| &replica.ext);
     let said = item.ext.iter().map(|(name, value)| (name, value));
     let chosen = remembered
         .chain(said)
         .filter_map(|(name, value)| Some((name.strip_prefix("option/")?.to_owned(), value.clone())));
     chosen.collect()
+}
+
+/// A planned failover is all of this machine's way home, and makes its own replica.
+fn replicates_by_itself(item: &ItemFacts, operation: &str) -> bool {
+    let runs_on = item.machine.as_ref().and_then(|machine| known_facts(machine).platform);
+    is_reverse(item)
+        && operation == "planned-failover"
+        && features::way_back(runs_on, &item.origin) == "planned-failover"
 }
 
 fn source(item: &ItemFacts, facts: &Facts, verdict: &Verdict) -> Vec<Finding> {
@@ -182,7 +189,7 @@ fn target(item: &ItemFacts, operation: &str, facts: &Facts) -> Vec<Finding> {
             "Remove machines there, or raise its capacity.",
         ));
     }
-    if makes_machine(operation) && facts.replica.is_none() {
+    if makes_machine(operation) && facts.replica.is_none() && !replicates_by_itself(item, operation) {
         let cause = match &item.replica {
             Some(replica) => format!("the site does not know the replica `{replica}`"),
             None => "the item has no replica here".to_owned(),
@@ -192,6 +199,17 @@ fn target(item: &ItemFacts, operation: &str, facts: &Facts) -> Vec<Finding> {
             "replica-missing",
             cause,
             "Protect the item, and wait for its first recovery point.",
+        ));
+    }
+    // A planned failover makes one.
+    let needs_point = matches!(operation, "test" | "unplanned-failover");
+    if needs_point && facts.replica.as_ref().is_some_and(|replica| replica.points == 0) {
+        let cause = format!("the replica of `{}` has no recovery point", item.item);
+        findings.push(error(
+            item,
+            "no-point",
+            cause,
+            "Wait for the next replication cycle, or leave the machine out.",
         ));
     }
     if let Some(machine) = item.target_machine.as_ref().filter(|_| facts.target_machine.is_none()) {
@@ -334,6 +352,17 @@ mod tests {
         }
     }
 
+    fn replica(ext: &[(&str, &str)]) -> LabReplica {
+        let ext = ext
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        LabReplica {
+            points: 1,
+            ext: ext.collect(),
+            ..LabReplica::default()
+        }
+    }
+
     fn facts() -> Facts {
         let network = |id: &str, isolated| Network {
             id: id.into(),
@@ -345,7 +374,7 @@ mod tests {
             free: None,
             site: Site::default(),
             machine: Some(Known::default()),
-            replica: Some(BTreeMap::new()),
+            replica: Some(replica(&[])),
             target_machine: None,
             boot_preparation_ms: None,
         }
@@ -394,6 +423,20 @@ mod tests {
             "lab/replica-missing",
         ];
         assert_eq!(ids(&bad, "unplanned-failover", &facts), expected);
+    }
+
+    #[test]
+    fn b23_a_replica_without_points_is_refused_where_one_is_needed() {
+        let ready = item("target", &[("nic-0", "lan"), ("nic-1", "lan")]);
+        let facts = Facts {
+            replica: Some(LabReplica {
+                points: 0,
+                ..replica(&[])
+            }),
+            ..facts()
+        };
+        assert_eq!(ids(&ready, "unplanned-failover", &facts), ["lab/no-point"]);
+        assert!(ids(&ready, "planned-failover", &facts).is_empty());
     }
 
     #[test]
@@ -450,7 +493,7 @@ mod tests {
         item.ext.push(("option/master-target".into(), "mt-w".into()));
         assert_eq!(ids(&item, "reprotect", &facts), ["lab/master-target-os"]);
         let remembered = Facts {
-            replica: Some([("option/master-target".to_owned(), "mt-w".to_owned())].into()),
+            replica: Some(replica(&[("option/master-target", "mt-w")])),
             ..facts
         };
         item.ext.pop();

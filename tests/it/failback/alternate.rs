@@ -1,0 +1,104 @@
+//! The machine at home is gone: it is made again, and gets everything.
+
+use serde_json::{Value, json};
+
+use super::{AWAY, HOME, RATE, away, brought_home, held, lines, refused, vmware};
+use crate::harness::eventually;
+
+#[test]
+fn b06_b11_b12_an_alternate_location_is_chosen_made_anew_and_gets_everything() {
+    let world = vmware();
+    let cloud = away(&world);
+    world.lab.remove(HOME, "vm-db");
+    let stores = json!([
+        {"id": "ds-1", "kind": "vmfs", "hosts": ["esx-1"]},
+        {"id": "ds-far", "kind": "vmfs", "hosts": ["esx-2"]},
+        {"id": "ds-vsan", "kind": "vsan", "hosts": ["esx-1"]},
+        {"id": "ds-rdm", "kind": "rdm", "hosts": ["esx-1"]},
+    ]);
+    world.lab.facts(HOME, &json!({"datastores": stores}));
+    let chosen = |store: &str| json!({"set": {"datastore": store}});
+    // B11: a datastore is chosen, and the master target's host reaches it. B12: VMFS only.
+    refused(
+        &world,
+        "reprotect",
+        &json!({}),
+        &["lab/datastore-not-chosen", "lab/alternate-location"],
+    );
+    refused(
+        &world,
+        "reprotect",
+        &chosen("ds-far"),
+        &["lab/datastore-not-chosen", "esx-1"],
+    );
+    let other_host = json!({"set": {"datastore": "ds-1", "esx-host": "esx-2"}});
+    refused(&world, "reprotect", &other_host, &["lab/datastore-not-chosen", "esx-2"]);
+    for store in ["ds-vsan", "ds-rdm"] {
+        refused(&world, "reprotect", &chosen(store), &["lab/datastore-not-vmfs"]);
+    }
+    let job = world.succeed("reprotect", &chosen("ds-1"));
+    // B12: it says that it takes longer.
+    let said = job
+        .findings
+        .iter()
+        .find(|finding| finding.id == "lab/alternate-location")
+        .unwrap();
+    assert!(said.severity == "info" && said.cause.contains("longer"), "{said:?}");
+    // B06: nothing of it was there.
+    assert_eq!(held(&world, &job.id), 0);
+    let known: Value = world.api.get("api/v1/items/db");
+    assert_eq!(known["location"], "alternate");
+
+    let back = world.succeed(
+        "unplanned-failover",
+        &json!({"direction": "reverse", "point": "latest"}),
+    );
+    let machine = back.item("db").machine.clone().unwrap();
+    assert_ne!(machine, "vm-db");
+    let facts = world.lab.machine(HOME, &machine).unwrap()["facts"].clone();
+    assert_eq!((&facts["datastore"], &facts["host"]), (&json!("ds-1"), &json!("esx-1")));
+    let (there, wrote) = brought_home(&world, &machine, &cloud["db"]);
+    assert!(there > 0 && wrote - there <= 5 * RATE, "{there} of {wrote} came home");
+    world.succeed("commit", &json!({}));
+    assert!(world.lab.machine(AWAY, &cloud["db"]).is_none());
+    // It lives at home now, and is protected from there.
+    world.succeed("reprotect", &json!({}));
+    let again = world.succeed("unplanned-failover", &json!({"point": "latest"}));
+    assert!(world.lab.is_on(AWAY, again.item("db").machine.as_ref().unwrap()));
+    assert!(!world.lab.is_on(HOME, &machine));
+    world.lab.assert_sound();
+}
+
+#[test]
+fn b13_one_large_first_transfer_then_changes_and_both_are_shown() {
+    let world = vmware();
+    world
+        .lab
+        .control("rates", &json!({"site": HOME, "records_per_second": 50_000}));
+    let bytes = || world.lab.machine(HOME, "vm-db").unwrap()["records"].as_u64().unwrap() * 64;
+    eventually("the disk has grown", || (bytes() > 16 << 20).then_some(()));
+    world
+        .lab
+        .control("rates", &json!({"site": HOME, "records_per_second": RATE}));
+    world.succeed("planned-failover", &json!({}));
+    world.succeed("commit", &json!({}));
+    world.lab.remove(HOME, "vm-db");
+    // Every write takes a while, so that the transfer can be seen.
+    world.lab.latency("write", 300, 300);
+    let job = world.launch("reprotect", &json!({"set": {"datastore": "ds-1"}}));
+    eventually("the first transfer is shown", || {
+        let percent = world.item("db").seeded_percent?;
+        (percent > 0 && percent < 100).then_some(())
+    });
+    let job = world.rest(&job.id);
+    assert_eq!(job.status, "succeeded");
+    world.lab.latency("write", 0, 0);
+    let first = world.item("db").bytes_sent;
+    assert!(first > 16 << 20, "all of it: {first} bytes");
+    let later = eventually("changes follow", || {
+        let sent = world.item("db").bytes_sent;
+        (sent > first).then_some(sent - first)
+    });
+    assert!(later < first / 10, "{later} bytes of changes after {first}");
+    assert_eq!(lines(&world, &job.id, HOME, "prepare-replica").len(), 1);
+}
