@@ -108,6 +108,9 @@ fn setting(name: &'static str, fencing: bool, risk: bool, class: EffectClass, mu
         listed_at: None,
         extra_steps: Vec::new(),
         replication_group: None,
+        origin: String::new(),
+        turn: None,
+        syncs_on_shutdown: false,
     };
     let mut frozen = Frozen {
         installation: "i".into(),
@@ -123,7 +126,11 @@ fn setting(name: &'static str, fencing: bool, risk: bool, class: EffectClass, mu
         risk: risk.then(|| Risk {
             who: "me".into(),
             why: "it burns".into(),
+            fence_on_return: false,
         }),
+        keep: None,
+        test_ttl_ms: None,
+        options: Pairs::new(),
         injections: BTreeMap::new(),
         plugins: BTreeMap::new(),
         findings: Vec::new(),
