@@ -17,6 +17,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// A daemon's many threads each keep memory of their own with the system's allocator, and a large job leaves it in
+/// pieces: half as much again as is used. This one gives it back.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = command::Cli::parse();
     cli.color.apply();

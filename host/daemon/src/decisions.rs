@@ -336,7 +336,7 @@ fn attest(job: &Job, request: &DecisionRequest, who: &str, reason: String) -> Re
         observed_at,
         held: None,
     };
-    let Report::Done { outputs, .. } = proved(&proof, observed_at) else {
+    let Report::Done { outputs, .. } = proved(&proof) else {
         return Err(Refusal::bad_request("the proof cannot be written".to_owned()));
     };
     let decision = Decision::Attest { step: index, reason };

@@ -18,7 +18,7 @@ use landfall_recovery::graph::{Graph, Step, StepKind};
 use landfall_recovery::item::ItemState;
 use landfall_recovery::job::Job;
 use landfall_recovery::operations::{OPERATIONS, Operation, Permission, permission};
-use landfall_recovery::words::{Direction, EffectFacts, FailoverKind, Finding, Millis, Pairs, Severity};
+use landfall_recovery::words::{Carried, Direction, EffectFacts, FailoverKind, Finding, Millis, Pairs, Severity};
 use landfall_store::{Batch, JobRow, Space};
 
 use self::look::Listing;
@@ -251,7 +251,7 @@ fn shape(
             continue;
         };
         let listed = world.listed(&name, direction);
-        let machine = listed.map(|listed| serde_json::to_value(&listed.machine)).transpose();
+        let machine = listed.map(|listed| Carried::of(&listed.machine)).transpose();
         let frozen = FrozenItem {
             replication_group: consistency_group(&world.inventory, &item),
             machine: machine.map_err(|error| Refusal::internal(&error))?,

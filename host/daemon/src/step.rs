@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_recovery::codes;
+use landfall_recovery::document::Side;
 use landfall_recovery::executor::stale_proof;
 use landfall_recovery::freeze::Injection;
 use landfall_recovery::graph::{Step, StepIndex, StepKind};
@@ -299,7 +300,10 @@ async fn call(task: &Task, arguments: Arguments, begin: Begin) -> Report {
             operation,
             source,
         } => fencing::stonith(task, &site, *operation, &source, begin).await,
-        Arguments::Fence { site, machine, cut } => fencing::fence(task, &site, &machine, cut.as_ref()).await,
+        Arguments::Fence { site, machine, cut } => {
+            let source = Side { site, machine };
+            fencing::fence(task, &source, cut.as_ref()).await
+        }
         Arguments::Isolation { site, networks } => read::isolation(task, &site, &networks).await,
         Arguments::Seed { item, base } => data::seed(task, &item, base.as_deref()).await,
         Arguments::Sync { items } => data::sync(task, &items).await,

@@ -9,7 +9,7 @@ use crate::codes;
 use crate::event::{Event, Outcome};
 use crate::graph::{StepIndex, StepKind};
 use crate::job::{Job, Status, Stopping};
-use crate::proof::{FenceProof, ProofProblem};
+use crate::proof::{FenceProof, ProofProblem, is_fresh};
 use crate::words::{EffectClass, Millis};
 
 /// How many operations may be under way at once, by site or runbook.
@@ -197,7 +197,7 @@ pub fn stale_proof(job: &Job, start: StepIndex, now: Millis) -> Option<(StepInde
     let age_max = job.frozen.fence_max_age_ms;
     let too_old = match attested {
         Some(proof) => proof.check(&proof.site, &proof.machine, now, age_max) == Err(ProofProblem::Stale),
-        None => now.saturating_sub(observed) > age_max,
+        None => !is_fresh(observed, now, age_max),
     };
     too_old.then_some((fence, true))
 }

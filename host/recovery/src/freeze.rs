@@ -18,7 +18,7 @@ use crate::document::{Action, Item, Plan, PointChoice};
 use crate::graph::{Edge, Graph, Stage, Step, StepIndex, StepKind, Wait};
 use crate::item::{Home, ItemState, Location};
 use crate::operations::Operation;
-use crate::words::{Direction, EffectClass, EffectFacts, Finding, Millis, Pairs};
+use crate::words::{Carried, Direction, EffectClass, EffectFacts, Finding, Millis, Pairs};
 
 /// A job as it was started: never changed afterwards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub struct FrozenItem {
     /// Its state when the job began.
     pub state: ItemState,
     /// The machine at the source as it was last listed, in the plugin contract's words.
-    pub machine: Option<serde_json::Value>,
+    pub machine: Option<Carried>,
     /// When it was listed, in host time.
     pub listed_at: Option<Millis>,
     /// Steps that preflight asked for: id and reason.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::document::Side;
+use crate::freeze::Risk;
 use crate::words::{Millis, Pairs};
 
 /// Why the source counts as fenced.
@@ -37,6 +39,23 @@ pub struct FenceProof {
     pub held: Option<bool>,
 }
 
+/// A read of a source's power.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// What it proves if it says off.
+    pub kind: ProofKind,
+    /// It says off; not if it says anything else, or could not be made.
+    pub off: bool,
+    /// The machine will not start by itself; none: the site could not tell.
+    pub held: Option<bool>,
+    /// What was seen.
+    pub evidence: Pairs,
+    /// Host clock when the call that answered began.
+    pub observed_at: Millis,
+    /// What was seen, in a few words.
+    pub words: String,
+}
+
 /// Evidence that a test's networks are isolated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -61,18 +80,48 @@ pub enum ProofProblem {
 }
 
 impl FenceProof {
+    /// What readings of a source prove, the first that says off; else the word of the person who asked for the job and
+    /// accepted that it may not be off (F15).
+    pub fn of(source: &Side, readings: &[Reading], risk: Option<&Risk>) -> Option<Self> {
+        let proof = |kind, evidence, observed_at, held| Self {
+            site: source.site.clone(),
+            machine: source.machine.clone(),
+            kind,
+            evidence,
+            observed_at,
+            held,
+        };
+        if let Some(read) = readings.iter().find(|reading| reading.off) {
+            return Some(proof(read.kind, read.evidence.clone(), read.observed_at, read.held));
+        }
+        let (risk, last) = (risk?, readings.last()?);
+        let seen: Vec<&str> = readings.iter().map(|reading| reading.words.as_str()).collect();
+        let evidence = Pairs::from([
+            ("accepted-by".to_owned(), risk.who.clone()),
+            ("reason".to_owned(), risk.why.clone()),
+            ("seen".to_owned(), seen.join("; ")),
+        ]);
+        Some(proof(ProofKind::HumanAttested, evidence, last.observed_at, None))
+    }
+
     /// Whether this proof allows the activation of the machine whose source is `machine` at `site`.
     ///
-    /// A person's word has no age: it was given for this job.
+    /// A person's word has no age: it was given for this job. What is dated later than now says only that the clock was
+    /// set back, and by how much nobody knows.
     pub fn check(&self, site: &str, machine: &str, now: Millis, age_max_ms: Millis) -> Result<(), ProofProblem> {
         if self.site != site || self.machine != machine {
             return Err(ProofProblem::WrongSubject);
         }
-        if self.kind != ProofKind::HumanAttested && now.saturating_sub(self.observed_at) > age_max_ms {
+        if self.kind != ProofKind::HumanAttested && !is_fresh(self.observed_at, now, age_max_ms) {
             return Err(ProofProblem::Stale);
         }
         Ok(())
     }
+}
+
+/// Whether what was observed then may still be acted on.
+pub fn is_fresh(observed_at: Millis, now: Millis, age_max_ms: Millis) -> bool {
+    now.checked_sub(observed_at).is_some_and(|age| age <= age_max_ms)
 }
 
 #[cfg(test)]
@@ -95,6 +144,7 @@ mod tests {
         let seen = proof(ProofKind::VerifiedOff);
         assert_eq!(seen.check("a", "vm-1", 61_000, 60_000), Ok(()));
         assert_eq!(seen.check("a", "vm-1", 61_001, 60_000), Err(ProofProblem::Stale));
+        assert_eq!(seen.check("a", "vm-1", 999, 60_000), Err(ProofProblem::Stale));
         assert_eq!(seen.check("a", "vm-2", 1_000, 60_000), Err(ProofProblem::WrongSubject));
         assert_eq!(seen.check("b", "vm-1", 1_000, 60_000), Err(ProofProblem::WrongSubject));
         assert_eq!(

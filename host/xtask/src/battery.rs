@@ -55,7 +55,13 @@ pub(crate) fn run(short: bool, write: bool, filter: Option<&str>) -> Result<()> 
         .env("LANDFALL_IT_BINARY", &program)
         .env("LANDFALL_BATTERY_RESULTS", &results)
         .env("LANDFALL_BATTERY_SECONDS", if short { SHORT } else { FULL });
-    let ended = check(&mut tests);
+    let ended = check(&mut tests).and_then(|()| {
+        if filter.is_none() {
+            model(short, &results)
+        } else {
+            Ok(())
+        }
+    });
     let lines = read(&results)?;
     crate::print(&table(&lines))?;
     ended?;
@@ -69,6 +75,17 @@ pub(crate) fn run(short: bool, write: bool, filter: Option<&str>) -> Result<()> 
         into_readme(&table(&lines))?;
     }
     Ok(())
+}
+
+/// The model of the fencing protocol, which needs no program: the short exploration, or the one that takes minutes, and
+/// its mutants.
+fn model(short: bool, results: &Path) -> Result<()> {
+    let mut tests = cargo(&["test", "--workspace", "--test", "fencing", "--", "--nocapture"]);
+    tests.env("LANDFALL_BATTERY_RESULTS", results);
+    if short {
+        return check(&mut tests);
+    }
+    check(tests.args(["--include-ignored", "--skip", "in_whatever_order"]))
 }
 
 fn read(results: &Path) -> Result<Vec<Line>> {

@@ -75,7 +75,7 @@ impl World {
             http: reqwest::Client::new(),
         };
         let machines_spec: Vec<Value> = (0..machines)
-            .map(|n| json!({ "site": "a", "id": format!("vm-{n}"), "records_per_second": 1 }))
+            .map(|n| json!({ "site": "a", "id": format!("vm-{n}"), "records_per_second": 1, "autostart": false }))
             .collect();
         world.lab_post("machines", &Value::from(machines_spec)).await?;
         world.put("inventory", inventory(machines)).await?;
@@ -190,6 +190,12 @@ impl World {
             &json!({ "operation": operation, "min_ms": min_ms, "max_ms": max_ms }),
         )
         .await
+    }
+
+    /// The source site loses its power, and has it again: it answers, and its machines are off.
+    pub(crate) async fn cut_power(&self) -> Result<()> {
+        self.lab_post("sites/a/lost", &json!({ "machines_off": true })).await?;
+        self.lab_post("sites/a/back", &json!({})).await
     }
 
     pub(crate) async fn check(&self) -> Result<Check> {
@@ -355,7 +361,7 @@ fn inventory(machines: usize) -> String {
 }
 
 fn plan(machines: usize, groups: usize) -> String {
-    let mut text = "plan: big\ngroups:\n".to_owned();
+    let mut text = "plan: big\nshutdown: false\ngroups:\n".to_owned();
     for group in 0..groups {
         let members: Vec<String> = (0..machines)
             .filter(|n| n * groups / machines == group)

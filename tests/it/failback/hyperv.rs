@@ -117,10 +117,11 @@ fn f14_encrypted_data_opens_only_with_the_certificate_that_is_named() {
     world.cli(&["daemon", "reload"]).code(0);
     let job = world.succeed("unplanned-failover", &named("secret:vmm"));
     // Its name goes out, and nothing else of it.
-    let ledger: String = super::lines(&world, &job.id, AWAY, "create-machine")
-        .iter()
-        .map(|line| format!("{:?}", line.change))
+    let changes: Vec<_> = super::lines(&world, &job.id, AWAY, "create-machine")
+        .into_iter()
+        .map(|line| line.change)
         .collect();
+    let ledger = format!("{changes:?}");
     assert!(!ledger.contains("MIIC"), "{ledger}");
 }
 

@@ -14,7 +14,6 @@ use crate::units::or_none;
 pub(super) struct Arguments {}
 
 impl Arguments {
-    #[expect(clippy::unused_self, reason = "as every command")]
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let view: OrphansView = context.client()?.get(&["orphans"]).await?;
         context.out.one(&view, || words(&view))?;

@@ -305,9 +305,9 @@ fn prepare_replica(item: &FrozenItem) -> Result<wit::Operation, String> {
 }
 
 pub(crate) fn listed(item: &FrozenItem) -> Result<Option<wit::Machine>, String> {
-    item.machine
-        .clone()
-        .map(serde_json::from_value)
+    let machine = item.machine.as_ref();
+    machine
+        .map(landfall_recovery::words::Carried::read)
         .transpose()
         .map_err(|error| error.to_string())
 }

@@ -7,9 +7,9 @@ use landfall_recovery::codes;
 use landfall_recovery::document::Side;
 use landfall_recovery::executor::{OBSERVED_AT, PROOF};
 use landfall_recovery::operations::Operation;
-use landfall_recovery::proof::{FenceProof, ProofKind};
+use landfall_recovery::proof::{FenceProof, ProofKind, Reading};
 use landfall_recovery::words::{Failure, Pairs};
-use landfall_runtime::contract::adapter::{self, Power, PowerAnswer};
+use landfall_runtime::contract::adapter::{Operation as Effect, Power, PowerAnswer};
 use landfall_store::faults;
 
 use super::operation::{adapter, run};
@@ -19,13 +19,7 @@ use crate::contract::{from_call_error, from_pairs};
 
 /// Has a source's power cut by whom the inventory names. Not where it is read as off: cutting the power of what is off
 /// helps nobody, and there may be a reason why it is.
-pub(super) async fn stonith(
-    task: &Task,
-    site: &str,
-    operation: adapter::Operation,
-    source: &Side,
-    begin: Begin,
-) -> Report {
+pub(super) async fn stonith(task: &Task, site: &str, operation: Effect, source: &Side, begin: Begin) -> Report {
     // What was begun is ended: by now nobody knows what a read before it would have said.
     if matches!(begin, Begin::Send)
         && let Ok(PowerAnswer { power: Power::Off, .. }) = power(task, source).await
@@ -42,82 +36,69 @@ async fn power(task: &Task, side: &Side) -> Result<PowerAnswer, Failure> {
     answer.map_err(|error| from_call_error(&error))
 }
 
-fn words(seen: &Result<PowerAnswer, Failure>) -> String {
-    match seen {
-        Ok(answer) => {
-            let power = match answer.power {
-                Power::On => "on",
-                Power::Off => "off",
-                Power::Unknown => "unknown",
-            };
-            format!("it was read as {power}")
-        }
-        Err(failure) => format!("it could not be read: {failure}"),
-    }
-}
-
-/// The proof that a source is off, by a read that begins now. `cut`: who cut its power in this job.
-pub(super) async fn fence(task: &Task, site: &str, machine: &str, cut: Option<&Side>) -> Report {
-    let proof = |kind, evidence, held, observed_at| FenceProof {
-        site: site.to_owned(),
-        machine: machine.to_owned(),
-        kind,
-        evidence,
-        observed_at,
-        held,
-    };
-    let mut what = String::new();
-    if let Some(cut) = cut {
-        let observed_at = clock::now();
-        let seen = power(task, cut).await;
-        if let Ok(PowerAnswer {
-            power: Power::Off,
-            autostart,
-            evidence,
-        }) = &seen
-        {
-            let mut evidence = from_pairs(evidence.clone());
-            evidence.insert("fencing-site".to_owned(), cut.site.clone());
-            evidence.insert("fencing-machine".to_owned(), cut.machine.clone());
-            let held = autostart.map(|autostart| !autostart);
-            return proved(&proof(ProofKind::Stonith, evidence, held, observed_at), observed_at);
-        }
-        what = format!("after its power was cut at `{}`, {}; there ", cut.site, words(&seen));
-    }
+/// Reads a machine's power. What it says if it says off is evidence of this kind.
+async fn read(task: &Task, side: &Side, kind: ProofKind) -> Result<Reading, Failure> {
     let observed_at = clock::now();
-    let source = Side {
-        site: site.to_owned(),
-        machine: machine.to_owned(),
-    };
-    let seen = power(task, &source).await;
+    let seen = power(task, side).await;
     if let Err(failure) = &seen
         && codes::parks(&failure.code)
         && task.frozen.risk.is_none()
     {
-        return Report::Failed(failure.clone());
+        return Err(failure.clone());
     }
-    if let Ok(PowerAnswer {
-        power,
-        autostart,
+    let (off, held, evidence, words) = match seen {
+        Ok(PowerAnswer {
+            power,
+            autostart,
+            evidence,
+        }) => {
+            let word = match power {
+                Power::On => "on",
+                Power::Off => "off",
+                Power::Unknown => "unknown",
+            };
+            let off = power == Power::Off || faults::broken("fence");
+            let held = autostart.map(|autostart| !autostart);
+            (off, held, from_pairs(evidence), format!("was read as {word}"))
+        }
+        Err(failure) => (false, None, Pairs::new(), format!("could not be read: {failure}")),
+    };
+    let words = format!("at `{}` it {words}", side.site);
+    Ok(Reading {
+        kind,
+        off,
+        held,
         evidence,
-    }) = &seen
-        && (*power == Power::Off || faults::broken("fence"))
-    {
-        let (evidence, held) = (from_pairs(evidence.clone()), autostart.map(|autostart| !autostart));
-        return proved(&proof(ProofKind::VerifiedOff, evidence, held, observed_at), observed_at);
+        observed_at,
+        words,
+    })
+}
+
+/// The proof that a source is off, by a read that begins now. `cut`: who cut its power in this job, and is asked first.
+pub(super) async fn fence(task: &Task, source: &Side, cut: Option<&Side>) -> Report {
+    let mut readings = Vec::new();
+    if let Some(cut) = cut {
+        match read(task, cut, ProofKind::Stonith).await {
+            Err(failure) => return Report::Failed(failure),
+            Ok(mut reading) => {
+                let mut put = |name: &str, value: &str| reading.evidence.insert(name.to_owned(), value.to_owned());
+                put("fencing-site", &cut.site);
+                put("fencing-machine", &cut.machine);
+                readings.push(reading);
+            }
+        }
     }
-    what.push_str(&words(&seen));
-    // The person who asked for this job accepted that (F15), by name and with a reason.
-    if let Some(risk) = &task.frozen.risk {
-        let evidence = Pairs::from([
-            ("accepted-by".to_owned(), risk.who.clone()),
-            ("reason".to_owned(), risk.why.clone()),
-            ("seen".to_owned(), what),
-        ]);
-        let attested = proof(ProofKind::HumanAttested, evidence, None, observed_at);
-        return proved(&attested, observed_at);
+    if !readings.iter().any(|reading| reading.off) {
+        match read(task, source, ProofKind::VerifiedOff).await {
+            Err(failure) => return Report::Failed(failure),
+            Ok(reading) => readings.push(reading),
+        }
     }
-    not_proved(task, &source, &what)
+    if let Some(proof) = FenceProof::of(source, &readings, task.frozen.risk.as_ref()) {
+        return proved(&proof);
+    }
+    let seen: Vec<String> = readings.into_iter().map(|reading| reading.words).collect();
+    not_proved(task, source, &seen.join("; "))
 }
 
 fn not_proved(task: &Task, source: &Side, what: &str) -> Report {
@@ -138,11 +119,11 @@ fn not_proved(task: &Task, source: &Side, what: &str) -> Report {
 }
 
 /// The outputs of a fence step.
-pub(crate) fn proved(proof: &FenceProof, observed_at: u64) -> Report {
+pub(crate) fn proved(proof: &FenceProof) -> Report {
     match serde_json::to_string(proof) {
         Ok(text) => Report::done(Pairs::from([
             (PROOF.to_owned(), text),
-            (OBSERVED_AT.to_owned(), observed_at.to_string()),
+            (OBSERVED_AT.to_owned(), proof.observed_at.to_string()),
         ])),
         Err(error) => Report::Failed(Failure::definite(codes::INTERNAL, error.to_string())),
     }
