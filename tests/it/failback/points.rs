@@ -55,6 +55,15 @@ fn b20_b25_app_consistent_is_each_its_own_and_a_groups_common_point() {
             .all(|item| app(item).is_some())
             .then_some(())
     });
+    // From here on the guests cannot be quiesced, and newer points are only crash-consistent.
+    world.lab.set_site(AWAY, &json!({"app_consistent": false}));
+    eventually("all have a newer point", || {
+        let newer = |item: &&str| {
+            let newest = world.points(item).into_iter().find(|point| point.processed);
+            newest.is_some_and(|newest| newest.consistency == "crash")
+        };
+        ["one", "two", "lone"].iter().all(newer).then_some(())
+    });
     let back = world.succeed("unplanned-failover", &more("latest-app-consistent"));
     let point = |item: &str| back.item(item).point.clone().unwrap();
     for item in ["one", "two", "lone"] {
