@@ -103,11 +103,13 @@ pub(crate) async fn start(
     let (mut plan, names) = subject_of(engine, &request)?;
     pause_before(&mut plan, &request.pause_before)?;
     let (direction, names, left_out) = direction_of(engine, operation, names, request.direction)?;
-    confirmed(&request, operation, &plan, &names, direction)?;
     let to = moved_to(engine, operation, direction, &request)?;
     let sites = look::observe(engine, &names, to).await;
     let listing = look::list(engine, &names, operation, direction).await;
     let items = legal(engine, operation, names, &sites, to)?;
+    // What makes no sense is said first: nobody should confirm that.
+    let named: Vec<&String> = items.iter().map(|(name, _)| name).collect();
+    confirmed(&request, operation, &plan, &named, direction)?;
     let mut frozen = shape(engine, (operation, direction), plan, items, &request, who, requested_at)?;
     place(engine, &mut frozen, &request, &sites, &listing)?;
     pin(engine, &mut frozen)?;

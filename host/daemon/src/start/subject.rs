@@ -155,7 +155,7 @@ pub(super) fn confirmed(
     request: &JobRequest,
     operation: Operation,
     plan: &Plan,
-    items: &[String],
+    items: &[&String],
     direction: Direction,
 ) -> Result<(), Refusal> {
     let real = matches!(operation, Operation::PlannedFailover | Operation::UnplannedFailover);
@@ -168,7 +168,7 @@ pub(super) fn confirmed(
             format!("a {operation} of `{}` would lead back home", plan.name),
         ));
     }
-    let fits = |typed: &String| *typed == plan.name || (items.len() == 1 && items.first() == Some(typed));
+    let fits = |typed: &String| *typed == plan.name || (items.len() == 1 && items.first() == Some(&typed));
     if request.confirm.as_ref().is_some_and(fits) {
         return Ok(());
     }
