@@ -108,8 +108,8 @@ pub(crate) async fn start(
     let listing = look::list(engine, &names, operation, direction).await;
     let items = legal(engine, operation, names, &sites, to)?;
     // What makes no sense is said first: nobody should confirm that.
-    let named: Vec<&String> = items.iter().map(|(name, _)| name).collect();
-    confirmed(&request, operation, &plan, &named, direction)?;
+    let taken: Vec<&String> = items.iter().map(|(name, _)| name).collect();
+    confirmed(&request, operation, &plan, &taken, direction)?;
     let mut frozen = shape(engine, (operation, direction), plan, items, &request, who, requested_at)?;
     place(engine, &mut frozen, &request, &sites, &listing)?;
     pin(engine, &mut frozen)?;

@@ -148,6 +148,7 @@ fn setting(name: &'static str, fencing: bool, risk: bool, class: EffectClass, mu
 }
 
 /// The world as it is.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a small model")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     source_on: bool,
