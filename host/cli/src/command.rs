@@ -158,7 +158,7 @@ enum Command {
     Completions(completions::Arguments),
     /// Print the reference of all commands in Markdown
     #[command(hide = true)]
-    Reference,
+    Reference(reference::Arguments),
 }
 
 /// What every command gets.
@@ -223,7 +223,7 @@ impl Cli {
             Command::Explain(arguments) => arguments.run(&context),
             Command::Doctor(arguments) => arguments.run(&context).await,
             Command::Completions(arguments) => arguments.run(),
-            Command::Reference => reference::run(),
+            Command::Reference(arguments) => reference::run(&arguments),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::codes;
-use crate::item::{ItemState, Overlay, Phase};
+use crate::item::{InProgress, ItemState, Overlay, Phase, Trouble};
 use crate::words::{Direction, FailoverKind, Finding, Millis, Severity};
 
 /// What can be asked of an item. Only operations that the daemon can execute are here.
@@ -291,6 +291,93 @@ fn broke_off(state: &ItemState) -> bool {
     })
 }
 
+/// The whole table: every state that an item can be in while no job works on it, in words, and what may be asked there. For
+/// the documentation.
+pub fn table() -> Vec<(String, Vec<Operation>)> {
+    let ways = [WayBack::Reprotect, WayBack::PlannedFailover];
+    let mut rows = Vec::new();
+    let mut row = |words: String, state: &ItemState, way_back: WayBack| {
+        let legal = OPERATIONS
+            .into_iter()
+            .filter(|operation| legal(state, way_back, *operation));
+        rows.push((words, legal.collect()));
+    };
+    for direction in [Direction::Forward, Direction::Reverse] {
+        for phase in PHASES {
+            let state = ItemState {
+                phase,
+                direction,
+                ..ItemState::default()
+            };
+            // Before it is protected there is one direction, and its first copy goes forward.
+            if direction == Direction::Reverse && matches!(phase, Phase::Unprotected | Phase::Seeding) {
+                continue;
+            }
+            let way = match direction {
+                _ if phase == Phase::Unprotected => String::new(),
+                Direction::Forward => " (forward)".to_owned(),
+                Direction::Reverse => " (reverse)".to_owned(),
+            };
+            let away = phase == Phase::Committed && !state.at_home();
+            for way_back in ways.into_iter().take(if away { 2 } else { 1 }) {
+                let how = match (away, way_back) {
+                    (true, WayBack::PlannedFailover) => ", comes back by a planned failover",
+                    _ => "",
+                };
+                row(format!("{}{way}{how}", describe(&state)), &state, way_back);
+            }
+            if phase == Phase::Protected {
+                let tested = ItemState {
+                    overlay: Overlay::Tested,
+                    ..state.clone()
+                };
+                row(format!("{}{way}", describe(&tested)), &tested, WayBack::default());
+                let broken = ItemState {
+                    operation: Some(InProgress {
+                        job: String::new(),
+                        operation: Operation::PlannedFailover,
+                        trouble: Some(Trouble::Failed),
+                    }),
+                    ..state.clone()
+                };
+                let words = format!("{}{way}, after a failover that broke off", describe(&broken));
+                row(words, &broken, WayBack::default());
+            }
+            if phase == Phase::FailedOver {
+                let risky = ItemState {
+                    risk_accepted: true,
+                    ..state.clone()
+                };
+                row(
+                    format!("{}{way}, on a person's word", describe(&risky)),
+                    &risky,
+                    WayBack::default(),
+                );
+                let both = ItemState {
+                    both_active: true,
+                    ..risky
+                };
+                row(
+                    format!("{}{way}, and running at both sites", describe(&both)),
+                    &both,
+                    WayBack::default(),
+                );
+            }
+        }
+    }
+    rows
+}
+
+/// In the order of an item's life.
+const PHASES: [Phase; 6] = [
+    Phase::Unprotected,
+    Phase::Seeding,
+    Phase::Protected,
+    Phase::FailedOver,
+    Phase::Committed,
+    Phase::Reprotecting,
+];
+
 fn describe(state: &ItemState) -> String {
     let phase = match state.phase {
         Phase::Unprotected => "unprotected",
@@ -420,7 +507,6 @@ fn unreachable(role: &str, facts: Option<&SiteFacts>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::item::{InProgress, Trouble};
 
     fn ready() -> Facts {
         let site = SiteFacts {
@@ -481,6 +567,13 @@ mod tests {
         assert_eq!(allowed(&state), [Operation::ChangePoint, Operation::Commit]);
         state.phase = Phase::Committed;
         assert_eq!(allowed(&state), [Operation::Reprotect]);
+    }
+
+    #[test]
+    fn no_state_is_a_dead_end() {
+        for (state, legal) in table() {
+            assert!(!legal.is_empty(), "{state}");
+        }
     }
 
     #[test]

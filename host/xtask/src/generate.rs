@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use crate::{build, requirements, say};
 
 /// Which command of `landfall` prints which file.
-const PRINTED: [(&str, &[&str]); 5] = [
+const PRINTED: [(&str, &[&str]); 6] = [
     ("docs/cli.md", &["reference"]),
+    ("docs/operations.md", &["reference", "--operations"]),
     ("schemas/plan.json", &["plan", "schema"]),
     ("schemas/inventory.json", &["inventory", "schema"]),
     ("schemas/plugin-case.json", &["plugin", "test", "--schema"]),

@@ -1,6 +1,8 @@
-//! `landfall reference`: all help texts as one Markdown page, for the documentation.
+//! `landfall reference`: pages of the documentation that the program knows best: all help texts, and the table of what may
+//! be asked of a machine in which state.
 
-use clap::{Command, CommandFactory};
+use clap::{Args, Command, CommandFactory};
+use landfall_recovery::operations::table;
 
 use super::Cli;
 use crate::exit::Exit;
@@ -10,7 +12,18 @@ use crate::output;
 /// Fits a code block on a page.
 const WIDTH: usize = 100;
 
-pub(super) fn run() -> Result<Exit, Failure> {
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Instead of the commands: the table of operations
+    #[arg(long)]
+    operations: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if arguments.operations {
+        output::write(&operations())?;
+        return Ok(Exit::Ok);
+    }
     let mut cli = Cli::command().term_width(WIDTH);
     cli.build();
     let mut page = String::from(
@@ -20,6 +33,20 @@ pub(super) fn run() -> Result<Exit, Failure> {
     section(&mut page, &mut cli, "landfall", true);
     output::write(&page)?;
     Ok(Exit::Ok)
+}
+
+fn operations() -> String {
+    let mut page = String::from(
+        "# What may be asked of a machine\n\nGenerated from the core by `cargo xtask generate`: every state that a machine can \
+         be in while no job works on it, and the operations that are legal there. `landfall item show ITEM` gives the same \
+         answer for a machine, with what else stands in the way. A job locks its machines; one that fails or is cancelled \
+         leaves each in the state that it had reached.\n\n| state | legal |\n|---|---|\n",
+    );
+    for (state, legal) in table() {
+        let names: Vec<String> = legal.iter().map(|operation| format!("`{operation}`")).collect();
+        page.extend([format!("| {state} | {} |\n", names.join(", "))]);
+    }
+    page
 }
 
 fn section(page: &mut String, command: &mut Command, path: &str, is_top: bool) {
