@@ -230,7 +230,12 @@ impl Libvirt {
 
     /// By the reference that the host has.
     pub(crate) fn domain(&mut self, reference: &str) -> std::result::Result<Domain, Failure> {
-        let missing = || Failure::definite("not-found", format!("the site has no machine `{reference}`"));
+        let missing = || {
+            let why = format!(
+                "the site has no machine `{reference}`; restore it under this UUID, or unprotect the item if it is gone for good"
+            );
+            Failure::definite("not-found", why)
+        };
         let uuid = uuid_of(reference).ok_or_else(missing)?;
         self.find(uuid)?.ok_or_else(missing)
     }

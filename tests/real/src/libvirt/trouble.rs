@@ -120,7 +120,7 @@ fn deleted(landfall: &Landfall, north: &Site, south: &Site) -> Result<()> {
     step("Somebody deletes the protected machine");
     north.virsh(&["destroy", "db"])?;
     north.virsh(&["undefine", "db", "--checkpoints-metadata"])?;
-    says(landfall, "not-found")
+    says(landfall, "unprotect the item if it is gone for good")
 }
 
 /// The name of the only one there is.
