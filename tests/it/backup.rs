@@ -12,14 +12,15 @@ use crate::harness::world::{World, troubles};
 
 const ITEMS: [&str; 2] = ["db", "web"];
 
-fn backup(world: &World) -> PathBuf {
+pub(crate) fn backup(world: &World) -> PathBuf {
     let file = world.path("host.backup");
+    let _ = fs::remove_file(&file);
     world.cli(&["backup", "host.backup"]).code(0);
     file
 }
 
 /// The daemon's state is lost, and made again of a backup; the plugins' store is kept, as it is no state.
-fn restore(world: &mut World, file: &Path) -> Value {
+pub(crate) fn restore(world: &mut World, file: &Path) -> Value {
     world.kill_daemon();
     for name in ["landfall.db", "landfall.db-wal", "landfall.db-shm"] {
         let _ = fs::remove_file(world.path("data").join(name));

@@ -7,6 +7,7 @@ pub(crate) mod cli;
 pub(crate) mod documents;
 pub(crate) mod lab;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod world;
 

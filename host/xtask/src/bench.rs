@@ -18,8 +18,10 @@ const OPTIMISED: [&str; 6] = [
 ];
 
 /// What to measure.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum What {
+    /// Durable steps beside those of Restate, DBOS and Ansible; one that is absent is skipped with a word
+    Peers,
     /// A plan of 1,000 lab machines, at full speed and against the ideal
     Plan,
     /// Plugin calls beside other ways to run code, and hostile plugins beside others
@@ -33,6 +35,7 @@ pub(crate) enum What {
 impl What {
     fn benchmarks(self) -> &'static [&'static str] {
         match self {
+            Self::Peers => &["durable"],
             Self::Plan => &["plan"],
             Self::Plugins => &["calls", "isolation", "reload"],
             Self::Scale => &["scale"],
@@ -41,9 +44,26 @@ impl What {
     }
 }
 
+/// Builds the one peer that wants a program of ours, if its server is there. It is a workspace of its own: nothing else
+/// needs what it needs.
+fn peers() -> Result<()> {
+    if !build::root()
+        .join("target/peers/npm/node_modules/.bin/restate-server")
+        .exists()
+    {
+        return Ok(());
+    }
+    let manifest = "tests/bench/peers/restate/Cargo.toml";
+    let mut cargo = build::cargo(&["build", "--release", "--manifest-path", manifest]);
+    check(cargo.env("CARGO_TARGET_DIR", build::root().join("target/peers/restate")))
+}
+
 pub(crate) fn run(what: &[What]) -> Result<()> {
     build::plugins()?;
     let bench = build::program("landfall-bench", &OPTIMISED)?;
+    if what.contains(&What::Peers) {
+        peers()?;
+    }
     let names = what.iter().flat_map(|what| what.benchmarks());
     check(Command::new(bench).args(names).current_dir(build::root()))
 }

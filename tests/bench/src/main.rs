@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod calls;
+mod durable;
 mod figures;
 mod isolation;
 mod peers;
@@ -27,9 +28,10 @@ async fn main() -> Result<()> {
             "calls" => calls::run().await?,
             "isolation" => isolation::run().await?,
             "reload" => reload::run().await?,
+            "durable" => durable::run().await?,
             "scale" => scale::run().await?,
             "steps" => steps::run().await?,
-            other => bail!("no benchmark `{other}`: there are plan, calls, isolation, reload, scale, steps"),
+            other => bail!("no benchmark `{other}`: there are plan, calls, durable, isolation, reload, scale, steps"),
         }
     }
     Ok(())

@@ -34,9 +34,23 @@ const CHAIN: usize = 1_500;
 const APPEND: usize = 300;
 
 pub(crate) async fn run() -> Result<()> {
+    once().await.map(|_| ())
+}
+
+/// What came of it, in steps a second.
+pub(crate) struct Speed {
+    pub(crate) many: f64,
+    pub(crate) chain: f64,
+    /// Of the disk, for 300 bytes.
+    pub(crate) fdatasync: Duration,
+}
+
+/// Both, in a new directory.
+pub(crate) async fn once() -> Result<Speed> {
     let place = tempfile::tempdir()?;
-    many(place.path()).await?;
-    chain(place.path()).await
+    let many = many(place.path()).await?;
+    let (chain, fdatasync) = chain(place.path()).await?;
+    Ok(Speed { many, chain, fdatasync })
 }
 
 fn frozen(steps: usize, chained: bool) -> Arc<Frozen> {
@@ -178,7 +192,7 @@ impl Runner {
     }
 }
 
-async fn many(place: &Path) -> Result<()> {
+async fn many(place: &Path) -> Result<f64> {
     let limits = Limits {
         default: IN_FLIGHT,
         ..Limits::default()
@@ -206,15 +220,12 @@ async fn many(place: &Path) -> Result<()> {
             }
         }
     }
-    let took = began.elapsed().as_secs_f64();
-    println!(
-        "steps: {MANY} durable steps, {IN_FLIGHT} in flight: {:.0} steps/s ({commits} commits, {latency})",
-        f64::from(MANY) / took
-    );
-    Ok(())
+    let speed = f64::from(MANY) / began.elapsed().as_secs_f64();
+    println!("steps: {MANY} durable steps, {IN_FLIGHT} in flight: {speed:.0} steps/s ({commits} commits, {latency})");
+    Ok(speed)
 }
 
-async fn chain(place: &Path) -> Result<()> {
+async fn chain(place: &Path) -> Result<(f64, Duration)> {
     let limits = Limits {
         default: 1,
         ..Limits::default()
@@ -242,12 +253,12 @@ async fn chain(place: &Path) -> Result<()> {
     let median = ratios.get(ratios.len() / 2).copied().unwrap_or_default();
     println!("steps: one after the other, with a HANDLE (two commits): {steps}");
     println!("steps: two appends of {APPEND} bytes with fdatasync:     {appends}");
+    let (speed, fdatasync) = (1.0 / steps.p50().as_secs_f64(), appends.p50() / 2);
     println!(
-        "steps: appends / step = {median:.2} (at least 0.6), {:.0} steps/s; fdatasync {}",
-        1.0 / steps.p50().as_secs_f64(),
-        micros(appends.p50() / 2)
+        "steps: appends / step = {median:.2} (at least 0.6), {speed:.0} steps/s; fdatasync {}",
+        micros(fdatasync)
     );
-    Ok(())
+    Ok((speed, fdatasync))
 }
 
 /// A file that has all its blocks.

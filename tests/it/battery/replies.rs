@@ -1,4 +1,4 @@
-//! T9: answers that are lost, late, or say that it failed though it happened.
+//! T9: answers that are lost, late, doubled, or say that it failed though it happened; requests that come twice.
 
 use std::time::Instant;
 
@@ -6,6 +6,8 @@ use serde_json::json;
 
 use super::{Harm, Scene, Target, answer_for, budget, report};
 use crate::crash::Dice;
+use crate::harness::documents::{Inventory, plan};
+use crate::harness::proxy::Proxy;
 use crate::harness::world::World;
 
 /// Operations of a planned failover, with the site where each happens and how its machines are called there.
@@ -73,6 +75,46 @@ fn x02_t09_answers_that_are_lost_late_or_wrong_lose_and_double_nothing() {
         "T9",
         &format!("lost, late and false answers, {faults} in {jobs} jobs"),
         faults,
+        &Harm::default(),
+    );
+}
+
+#[test]
+#[ignore = "run by `cargo xtask battery`"]
+fn x02_t09_requests_and_answers_that_come_twice_double_nothing() {
+    let until = Instant::now() + budget() / 2;
+    let (mut twice, mut jobs) = (0, 0);
+    while Instant::now() < until {
+        let mut scene = Scene::of(10);
+        // The webhooks' receiver is not behind the proxy.
+        scene.hooks.clear();
+        let mut proxy = None;
+        let world = World::configured(|configuration| {
+            let started = Proxy::start(configuration.lab, 3);
+            configuration.lab = started.port;
+            proxy = Some(started);
+        });
+        let items = scene.items();
+        world.protect(&Inventory::of(&items), &plan(&items, &[]));
+        let job = world.launch("planned-failover", &json!({}));
+        let mut job = world.rest(&job.id);
+        for _ in 0..10 {
+            if job.status == "succeeded" {
+                break;
+            }
+            let _ = world.cli(&["job", "retry", &job.id, "--detach"]);
+            job = world.rest(&job.id);
+        }
+        jobs += 1;
+        twice += proxy.map_or(0, |proxy| proxy.doubled());
+        let harm = scene.judge(&world, &job);
+        assert!(harm.is_none(), "{harm:?}");
+    }
+    assert!(twice > 0, "nothing came twice");
+    report(
+        "T9",
+        &format!("requests and answers that come twice, in {jobs} jobs"),
+        twice,
         &Harm::default(),
     );
 }

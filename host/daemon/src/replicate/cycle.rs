@@ -69,16 +69,34 @@ pub(super) async fn run(
         yields: job.is_none(),
     };
     let number = cycle.number;
-    match run.cycle(cycle).await {
-        Err(CycleError::Failure(failure)) => {
-            let anew = run.after_failure(number, &failure).await?;
-            Err(CycleError::Failure(Failure {
-                retryable: failure.retryable || anew,
-                ..failure
-            }))
-        }
-        result => result,
+    let mut cycle = cycle;
+    loop {
+        let failure = match run.cycle(cycle).await {
+            Err(CycleError::Failure(failure)) => failure,
+            result => return result,
+        };
+        let anew = match run.after_failure(number, &failure).await? {
+            // Data that is not quiesced is better than none, and no failure.
+            After::Crash(without) => {
+                cycle = without;
+                continue;
+            }
+            After::Anew => true,
+            After::Open => failure.retryable,
+        };
+        let retryable = failure.retryable || anew;
+        return Err(CycleError::Failure(Failure { retryable, ..failure }));
     }
+}
+
+/// What becomes of a cycle that failed.
+enum After {
+    /// The same without quiescing, at once.
+    Crash(Cycle),
+    /// It is given up, and the next one can do what it could not.
+    Anew,
+    /// It stays as it is.
+    Open,
 }
 
 fn sites(engine: &Engine, members: &[String]) -> Option<(String, String)> {
@@ -177,27 +195,29 @@ impl Run<'_> {
 
     /// A definite failure frees the key, and the next try has a new one. What the far side refuses for good is given up:
     /// the next cycle begins anew, without quiescing if that was asked for, and with everything if the marks are gone;
-    /// but if it is only this cycle's own mark that is gone, with the same changes and those since. True: the next one can
-    /// do what this one could not.
-    async fn after_failure(&self, number: u64, failure: &Failure) -> Result<bool, CycleError> {
+    /// but if it is only this cycle's own mark that is gone, with the same changes and those since.
+    async fn after_failure(&self, number: u64, failure: &Failure) -> Result<After, CycleError> {
         let open: Option<Cycle> = self.engine.store.reader().get(Space::Cycle, self.unit)?;
         let Some(mut cycle) = open.filter(|cycle| cycle.number == number && failure.frees_key()) else {
-            return Ok(false);
+            return Ok(After::Open);
         };
         cycle.generation += 1;
         let snapshotted = cycle.members.values().all(|member| member.mark.is_some());
         let mut batch = Batch::new();
         let mut changed = BTreeMap::new();
-        let mut anew = false;
+        let mut after = After::Open;
         if !snapshotted && cycle.consistency == Consistency::App {
             tracing::warn!(unit = %self.unit, %failure, "the source did not quiesce; a crash-consistent cycle follows");
             cycle.consistency = Consistency::Crash;
             cycle.host_time_ms = clock::now();
             batch.put(Space::Cycle, self.unit, &cycle)?;
+            after = After::Crash(cycle);
         } else if snapshotted && !failure.retryable {
             batch.remove(Space::Cycle, self.unit);
             let lost = failure.code == MARK_LOST;
-            anew = lost || cycle.members.values().any(|member| member.since.is_some());
+            if lost || cycle.members.values().any(|member| member.since.is_some()) {
+                after = After::Anew;
+            }
             for name in cycle
                 .members
                 .iter()
@@ -214,7 +234,7 @@ impl Run<'_> {
         }
         self.engine.commit(batch).await?;
         self.engine.world_mut().progress.extend(changed);
-        Ok(anew)
+        Ok(after)
     }
 
     async fn snapshot(&self, cycle: &mut Cycle) -> Result<(), CycleError> {
