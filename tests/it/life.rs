@@ -158,3 +158,65 @@ fn f33_a_test_ends_by_itself_when_its_time_is_over() {
     });
     world.lab.assert_sound();
 }
+
+/// Both failed over on a person's word, and then the sources run again.
+fn split(world: &World, more: &serde_json::Value) {
+    world.lab.lose_home(false);
+    let mut request = json!({"accept-split-brain-risk": "the site is gone"});
+    request
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let job = world.run("unplanned-failover", &request);
+    assert_eq!(job.status, "completed-with-errors", "{:?}", job.reason);
+    assert!(ITEMS.iter().all(|item| world.item(item).risk_accepted));
+    world.lab.home_is_back();
+}
+
+fn both_active(world: &World, item: &str) -> bool {
+    world.api.get::<serde_json::Value>(&format!("api/v1/items/{item}"))["both-active"] == json!(true)
+}
+
+#[test]
+fn f13_where_a_machine_runs_at_both_sites_somebody_chooses_which_stays() {
+    let world = world();
+    split(&world, &json!({}));
+    eventually("both are seen", || {
+        ITEMS.iter().all(|item| both_active(&world, item)).then_some(())
+    });
+    let refused = world.ask("commit", &json!({}));
+    assert!(
+        refused.text.contains("LF0220") && refused.text.contains("choose-direction"),
+        "{}",
+        refused.text
+    );
+    // The source stays: what was recovered is deleted, and replication goes on.
+    world.cli(&["choose-direction", "item/db", "--keep", "north"]).code(0);
+    let db = world.item("db");
+    assert_eq!(
+        (db.phase.as_str(), db.active_site.as_str(), db.target_machine),
+        ("protected", "north", None)
+    );
+    assert!(world.lab.is_on(HOME, "vm-db"));
+    // The recovered one stays: the source is off, and stays off.
+    let wrong = world.cli(&["choose-direction", "item/web", "--keep", "west"]).code(5);
+    assert!(wrong.err.contains("LF0224") && wrong.err.contains("north"), "{wrong}");
+    world.cli(&["choose-direction", "item/web", "--keep", "south"]).code(0);
+    let web = world.item("web");
+    assert_eq!((web.phase.as_str(), web.risk_accepted), ("failed-over", false));
+    assert!(!world.lab.is_on(HOME, "vm-web"));
+    world.succeed("commit", &json!({"plan": "hr", "items": ["web"]}));
+    world.succeed("planned-failover", &json!({"plan": "hr", "items": ["db"]}));
+}
+
+#[test]
+fn f13_a_source_that_comes_back_is_switched_off_where_that_was_agreed_to() {
+    let world = world();
+    split(&world, &json!({"fence-on-return": true}));
+    eventually("the sources are off", || {
+        let settled = |item: &&str| !world.item(item).risk_accepted && !world.lab.is_on(HOME, &format!("vm-{item}"));
+        ITEMS.iter().all(|item| settled(&item)).then_some(())
+    });
+    world.succeed("commit", &json!({}));
+    world.succeed("reprotect", &json!({}));
+}

@@ -45,3 +45,4 @@ mod security;
 mod space;
 mod tutorials;
 mod versions;
+mod walk;
