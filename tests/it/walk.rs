@@ -36,7 +36,7 @@ const OPERATIONS: [&str; 9] = [
 ];
 
 /// Steps of one walk: enough for several lives, and some seconds.
-const STEPS: usize = 40;
+const STEPS: usize = 60;
 
 struct Walk {
     world: World,
@@ -101,7 +101,7 @@ impl Walk {
             && answers.iter().all(|answer| answer != "blocked");
         let expected = agree && (answers.iter().all(allowed) || settles);
 
-        let mut more = json!({"items": items, "confirm": items.join("+")});
+        let mut more = json!({"items": items, "confirm": sorted(items).join("+")});
         if items.len() == 1 {
             more["confirm"] = json!(items[0]);
         }
@@ -183,15 +183,34 @@ fn x02_f31_whatever_is_asked_in_whatever_order_is_what_was_said_and_leads_home_a
     };
     let mut dice = Dice::seeded();
     let mut walk = Walk {
-        world: World::protected(&inventory, &plan(&ITEMS, &[])),
+        world: World::start(),
         done: BTreeMap::new(),
     };
+    walk.world.lab.furnish(&ITEMS);
+    // Tests on the way back want an isolated network at home.
+    let text = inventory
+        .text()
+        .replace("test: bubble", "test: bubble, home-test: bubble");
+    walk.world.apply("inventory", &text);
+    walk.world.apply("plan", &plan(&ITEMS, &[]));
+    walk.world.cli(&["protect", "--plan", "hr"]).code(0);
     for _ in 0..STEPS {
-        let operation = OPERATIONS[roll(&mut dice, OPERATIONS.len())];
+        let mut operation = OPERATIONS[roll(&mut dice, OPERATIONS.len())];
         let mut items = ITEMS.to_vec();
         while items.len() > 1 && dice.below(3) > 0 {
             let out = roll(&mut dice, items.len());
             items.remove(out);
+        }
+        // Half of the time something that one of them can do, or the walk would stand still.
+        if dice.below(2) == 0 {
+            let known = walk.known(items[0]);
+            let legal: Vec<&str> = OPERATIONS
+                .into_iter()
+                .filter(|operation| known.operations[operation]["answer"] == "allowed")
+                .collect();
+            if !legal.is_empty() {
+                operation = legal[roll(&mut dice, legal.len())];
+            }
         }
         walk.step(operation, &items);
     }
@@ -203,4 +222,11 @@ fn x02_f31_whatever_is_asked_in_whatever_order_is_what_was_said_and_leads_home_a
 
 fn roll(dice: &mut Dice, bound: usize) -> usize {
     usize::try_from(dice.below(bound as u64)).expect("small")
+}
+
+/// As a request without a plan is named.
+fn sorted<'i>(items: &[&'i str]) -> Vec<&'i str> {
+    let mut items = items.to_vec();
+    items.sort_unstable();
+    items
 }
