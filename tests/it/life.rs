@@ -214,8 +214,8 @@ fn f13_a_source_that_comes_back_is_switched_off_where_that_was_agreed_to() {
     let world = world();
     split(&world, &json!({"fence-on-return": true}));
     eventually("the sources are off", || {
-        let settled = |item: &&str| !world.item(item).risk_accepted && !world.lab.is_on(HOME, &format!("vm-{item}"));
-        ITEMS.iter().all(|item| settled(&item)).then_some(())
+        let settled = |item: &str| !world.item(item).risk_accepted && !world.lab.is_on(HOME, &format!("vm-{item}"));
+        ITEMS.iter().all(|item| settled(item)).then_some(())
     });
     world.succeed("commit", &json!({}));
     world.succeed("reprotect", &json!({}));

@@ -242,3 +242,33 @@ fn f32_an_rpo_that_is_missed_is_shown_and_told() {
         item.get("rpo-missed-since").is_none().then_some(())
     });
 }
+
+/// More than the reference product runs at once in all.
+const PLANS: usize = 64;
+
+#[test]
+fn sixty_four_plans_fail_over_at_once() {
+    let world = World::start();
+    let items: Vec<String> = (0..PLANS).map(|number| format!("m{number:02}")).collect();
+    let names: Vec<&str> = items.iter().map(String::as_str).collect();
+    world.lab.furnish(&names);
+    world.apply("inventory", &Inventory::of(&names).text());
+    for item in &names {
+        let text = format!("plan: p-{item}\ngroups:\n  - {{ name: one, machines: [{item}] }}\n");
+        world.apply("plan", &text);
+    }
+    world.succeed("protect", &json!({"items": names}));
+    let launch = |item: &&str| {
+        let plan = format!("p-{item}");
+        world
+            .launch("planned-failover", &json!({"plan": plan, "confirm": plan}))
+            .id
+    };
+    let jobs: Vec<String> = names.iter().map(launch).collect();
+    for (job, item) in jobs.iter().zip(&names) {
+        let job = world.rest(job);
+        assert_eq!(job.status, "succeeded", "{item}: {:?}", job.reason);
+        assert_eq!(world.lab.lost(item, job.item(item).machine.as_ref().unwrap()), 0);
+    }
+    world.lab.assert_sound();
+}
