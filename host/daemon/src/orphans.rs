@@ -40,6 +40,7 @@ fn is_orphan(engine: &Engine, owned: &Owned) -> bool {
     let home = state.home.as_ref().and_then(|home| home.machine.as_ref());
     let known: BTreeSet<&String> = [
         state.replica.as_ref(),
+        state.other_replica.as_ref(),
         state.target_machine.as_ref(),
         state.test_machine.as_ref(),
         state.created.as_ref(),

@@ -267,7 +267,7 @@ pub fn operation_name(kind: &StepKind) -> Option<&'static str> {
         StepKind::Stop | StepKind::StopOld => "stop",
         StepKind::ChangePoint => "change-point",
         StepKind::Delete | StepKind::DeleteSource => "delete-machine",
-        StepKind::DeleteReplica => "delete-replica",
+        StepKind::DeleteReplica | StepKind::DeleteOtherReplica => "delete-replica",
         StepKind::Stonith => "fence",
         StepKind::PrepareReplica => "prepare-replica",
         StepKind::DeletePoints => "delete-points",

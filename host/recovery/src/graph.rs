@@ -162,6 +162,8 @@ pub enum StepKind {
     ChangePoint,
     /// Delete the machine away from home after a failback.
     DeleteSource,
+    /// Delete the replica that it left there.
+    DeleteOtherReplica,
     /// Delete the replica.
     DeleteReplica,
     /// From here on it counts as unprotected.
@@ -189,6 +191,7 @@ impl StepKind {
             | Self::Release
             | Self::ReleaseSource
             | Self::DeleteReplica
+            | Self::DeleteOtherReplica
             | Self::Milestone
             | Self::Stop => Skip::GoesOn,
             _ => Skip::LeavesOut,

@@ -103,6 +103,9 @@ pub struct ItemState {
     pub last_job: Option<String>,
     /// The replica, at the site that the item is replicated to.
     pub replica: Option<String>,
+    /// The replica of the direction before, where the item runs now: of use again if it turns round once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_replica: Option<String>,
     /// The machine away from home, once created by a real failover.
     pub target_machine: Option<String>,
     /// Where home is now, if not where the inventory says: a machine came back to another place, or as another machine.
@@ -228,6 +231,8 @@ pub enum ItemEvent {
     Returned,
     /// After a failback the machine away from home was deleted (B27).
     AwayDeleted,
+    /// The replica of the direction before is gone.
+    OtherReplicaDeleted,
     /// Its replica is gone: it is not protected any more.
     Unprotected,
     /// Commit has begun.
@@ -319,6 +324,7 @@ impl ItemState {
                 self.recovered = None;
             }
             ItemEvent::AwayDeleted => self.target_machine = None,
+            ItemEvent::OtherReplicaDeleted => self.other_replica = None,
             ItemEvent::Unprotected => self.unprotect(),
             ItemEvent::PointsDoomed => self.points_doomed = true,
             ItemEvent::PointsDeleted => self.phase = Phase::Committed,
@@ -335,6 +341,10 @@ impl ItemState {
             options,
         } = event
         {
+            // Asked for again after it broke off, it has turned already.
+            if self.direction != *direction {
+                self.other_replica = self.replica.take();
+            }
             self.direction = *direction;
             self.phase = Phase::Reprotecting;
             self.replica = Some(replica.clone());
@@ -377,6 +387,7 @@ impl ItemState {
             Direction::Reverse => {
                 self.phase = Phase::Committed;
                 self.direction = Direction::Forward;
+                self.replica = self.other_replica.take();
             }
         }
     }

@@ -191,6 +191,11 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
                 .ok_or_else(|| format!("the point of `{name}` is known after its step choose"))?
                 .point,
         })),
+        StepKind::DeleteOtherReplica => {
+            let other = item.state.other_replica.clone();
+            let replica = other.ok_or_else(|| format!("`{name}` left no replica behind"))?;
+            at_source(wit::Operation::DeleteReplica(wit::ReplicaRef { replica }))
+        }
         StepKind::DeleteReplica => at_target(wit::Operation::DeleteReplica(wit::ReplicaRef { replica: replica()? })),
         StepKind::Process => at_target(wit::Operation::Process(wit::ReplicaRef { replica: replica()? })),
         StepKind::Create => at_target(create(job, item, replica()?)?),

@@ -50,6 +50,9 @@ pub(super) fn commit(mut builder: Builder<'_>) -> Graph {
             chain.step("fence", StepKind::Fence, source, READ);
             chain.step("delete-source", StepKind::DeleteSource, source, WORK);
         }
+        if frozen.direction == Direction::Reverse && item.state.other_replica.is_some() {
+            chain.step("delete-other-replica", StepKind::DeleteOtherReplica, source, WORK);
+        }
         chain.step("delete-points", StepKind::DeletePoints, target, WORK);
     }
     builder.graph
