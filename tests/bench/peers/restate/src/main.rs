@@ -13,6 +13,7 @@ use futures_util::future::try_join_all;
 use restate_sdk::prelude::*;
 use serde_json::json;
 
+#[allow(deprecated, reason = "the trait says in one place what is called")]
 #[restate_sdk::service]
 trait Bench {
     async fn steps(count: u32) -> Result<u32, HandlerError>;
