@@ -5,6 +5,7 @@ mod agent;
 mod alternate;
 mod boot;
 mod cloud;
+mod disks;
 mod hyperv;
 mod original;
 mod physical;

@@ -68,7 +68,7 @@ fn san_policy(case: &Case<'_>, machine: &Machine, verdict: &mut Verdict) {
         "san-policy",
         severity,
         format!(
-            "the SAN policy of `{}` is {policy}: {} disks may come up offline or under other letters",
+            "the SAN policy of `{}` is {policy}: disks ({}) may come up offline or under other letters",
             case.machine_name(),
             machine.disks.len()
         ),
