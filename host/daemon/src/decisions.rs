@@ -6,6 +6,7 @@ mod repin;
 use std::sync::Arc;
 
 use landfall_recovery::codes;
+use landfall_recovery::document::Side;
 use landfall_recovery::event::{Decision, Outcome, StepResult};
 use landfall_recovery::freeze::Frozen;
 use landfall_recovery::graph::{Skip, StepIndex, StepKind};
@@ -20,7 +21,7 @@ use crate::clock;
 use crate::engine::Engine;
 use crate::problem::Refusal;
 use crate::runner::{self, Handle};
-use crate::step::{Report, proved};
+use crate::step::{Report, present, proved};
 
 /// Carries out a decision and gives the job's handle.
 pub(crate) async fn decide(
@@ -312,7 +313,8 @@ fn answer(job: &Job, request: &DecisionRequest, who: &str, reason: String) -> Re
 /// A person vouches that the source of a waiting machine is off: that is its proof, with name and reason.
 fn attest(job: &Job, request: &DecisionRequest, who: &str, reason: String) -> Result<Decided, Refusal> {
     let (index, id) = one(job, request)?;
-    let step = job.graph().steps.get(index).filter(|step| step.kind == StepKind::Fence);
+    let kinds = [StepKind::Fence, StepKind::ProveOldOff];
+    let step = job.graph().steps.get(index).filter(|step| kinds.contains(&step.kind));
     let item = step.and_then(|step| job.frozen.items.get(step.items.first()?));
     let waits = matches!(
         job.steps.get(index).map(|state| &state.status),
@@ -324,10 +326,17 @@ fn attest(job: &Job, request: &DecisionRequest, who: &str, reason: String) -> Re
             format!("step `{id}` does not wait for a fence proof"),
         ));
     };
+    let subject = match step.map(|step| &step.kind) {
+        Some(StepKind::ProveOldOff) => Side {
+            site: item.item.target_site.clone(),
+            machine: present(&job.frozen, item).unwrap_or_default(),
+        },
+        _ => item.item.source.clone(),
+    };
     let observed_at = clock::now();
     let proof = FenceProof {
-        site: item.item.source.site.clone(),
-        machine: item.item.source.machine.clone(),
+        site: subject.site,
+        machine: subject.machine,
         kind: ProofKind::HumanAttested,
         evidence: Pairs::from([
             ("attested-by".to_owned(), who.to_owned()),

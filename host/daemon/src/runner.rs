@@ -367,8 +367,14 @@ impl Runner {
                 .items
                 .entry(item.clone())
                 .or_insert_with(|| self.engine.world().items.get(&item).cloned().unwrap_or_default());
+            // Nothing of what was sent to another replica is in this one.
+            let anew = match &change {
+                ItemEvent::Turned { .. } | ItemEvent::Unprotected => true,
+                ItemEvent::ReplicaPrepared { replica } => state.replica.as_ref() != Some(replica),
+                _ => false,
+            };
             state.apply(&change);
-            if matches!(change, ItemEvent::Turned { .. } | ItemEvent::Unprotected) {
+            if anew {
                 turn.turned.insert(item);
             }
         }

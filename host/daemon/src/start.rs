@@ -361,12 +361,22 @@ fn place(
     let to = request.to.as_deref();
     let (operation, direction) = (frozen.operation, frozen.direction);
     let world = engine.world();
+    let mut findings = Vec::new();
     for (name, item) in &mut frozen.items {
         item.turn = look::turn(&world, operation, name, (direction, to), listing);
+        let why = item
+            .turn
+            .as_ref()
+            .and_then(|turn| look::unturnable(&world, name, turn, listing));
+        findings.extend(why);
         let source = sites.of(&item.item.source.site, name, direction);
         item.syncs_on_shutdown = source.is_some_and(|facts| facts.syncs_on_shutdown);
     }
     drop(world);
+    if !findings.is_empty() {
+        let what = format!("{operation} is refused");
+        return Err(Refusal::findings(codes::PREFLIGHT_REFUSED, what, findings));
+    }
     let options = frozen.items.values().flat_map(|item| item.item.options.values());
     for value in options.chain(frozen.options.values()) {
         secret_exists(engine, value)?;

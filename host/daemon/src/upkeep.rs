@@ -56,7 +56,7 @@ fn items(engine: &Engine, fits: impl Fn(&ItemState) -> bool) -> Vec<String> {
 fn outlived(engine: &Engine) -> Vec<String> {
     let now = clock::now();
     items(engine, |state| {
-        state.overlay == Overlay::Tested && state.test_until.is_some_and(|until| until <= now)
+        state.overlay != Overlay::None && state.test_until.is_some_and(|until| until <= now)
     })
 }
 
@@ -65,11 +65,21 @@ fn unwelcome(engine: &Engine) -> Vec<String> {
     items(engine, |state| state.both_active && state.fence_on_return)
 }
 
-/// Asks for a job; false: it was refused.
+/// Asks for one job for all of them, and where that is refused for one each; false: some are refused still.
 async fn ask(engine: &Arc<Engine>, operation: Operation, items: Vec<String>) -> bool {
-    if items.is_empty() {
+    if items.is_empty() || request(engine, operation, items.clone()).await {
         return true;
     }
+    let mut all = items.len() > 1;
+    if all {
+        for item in items {
+            all &= request(engine, operation, vec![item]).await;
+        }
+    }
+    all
+}
+
+async fn request(engine: &Arc<Engine>, operation: Operation, items: Vec<String>) -> bool {
     let request = JobRequest {
         operation: operation.name().to_owned(),
         items,

@@ -78,8 +78,12 @@ fn done(job: &Job, at: Millis, step: &Step, outputs: &Pairs) -> Option<(String, 
         StepKind::Fence if matches!(job.frozen.operation, Operation::Fence | Operation::ChooseDirection) => {
             ItemEvent::Fenced
         }
-        StepKind::ProveOldOff => ItemEvent::Fenced,
+        // Where the old source is chosen, the choice is not over before it runs.
+        StepKind::ProveOldOff if job.frozen.operation != Operation::ChooseDirection => ItemEvent::Fenced,
         StepKind::Return => ItemEvent::Returned,
+        StepKind::Shutdown | StepKind::Hold if job.frozen.operation.failover_kind().is_some() => {
+            ItemEvent::SourceStopped
+        }
         StepKind::DeleteSource => ItemEvent::AwayDeleted,
         StepKind::DeleteOtherReplica => ItemEvent::OtherReplicaDeleted,
         StepKind::Forget => ItemEvent::Unprotected,

@@ -192,8 +192,7 @@ impl StepKind {
             | Self::ReleaseSource
             | Self::DeleteReplica
             | Self::DeleteOtherReplica
-            | Self::Milestone
-            | Self::Stop => Skip::GoesOn,
+            | Self::Milestone => Skip::GoesOn,
             _ => Skip::LeavesOut,
         }
     }

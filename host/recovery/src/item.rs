@@ -132,6 +132,9 @@ pub struct ItemState {
     /// Whoever accepted the risk also said that the old source is to be fenced when it is seen again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fence_on_return: bool,
+    /// A real failover switched its source off, and no machine took its place yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub source_stopped: bool,
     /// When its test ends by itself (F33).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_until: Option<Millis>,
@@ -229,6 +232,8 @@ pub enum ItemEvent {
     Fenced,
     /// The recovered machine was given up for its source, which replicates again.
     Returned,
+    /// A real failover switched the source off, or keeps it from starting.
+    SourceStopped,
     /// After a failback the machine away from home was deleted (B27).
     AwayDeleted,
     /// The replica of the direction before is gone.
@@ -253,7 +258,8 @@ impl ItemState {
         match event {
             ItemEvent::Began { job, operation } => {
                 match operation {
-                    Operation::Test => self.overlay = Overlay::Testing,
+                    // A job that is taken up again does not undo what it did.
+                    Operation::Test if self.overlay != Overlay::Tested => self.overlay = Overlay::Testing,
                     Operation::Cleanup => self.overlay = Overlay::Cleaning,
                     _ => {}
                 }
@@ -299,6 +305,7 @@ impl ItemState {
                 } else {
                     self.phase = Phase::FailedOver;
                     self.created = None;
+                    self.source_stopped = false;
                     self.risk_accepted = *proof == Some(ProofKind::HumanAttested);
                     self.fence_on_return = self.risk_accepted && *fence_on_return;
                 }
@@ -317,13 +324,19 @@ impl ItemState {
             ItemEvent::Returned => {
                 self.clear_risk();
                 self.created = None;
+                self.source_stopped = false;
                 if self.location != Some(Location::Original) {
                     self.place(None);
                 }
                 self.phase = Phase::Protected;
                 self.recovered = None;
             }
-            ItemEvent::AwayDeleted => self.target_machine = None,
+            ItemEvent::SourceStopped => self.source_stopped = true,
+            ItemEvent::AwayDeleted => {
+                self.target_machine = None;
+                // It was proved off before.
+                self.clear_risk();
+            }
             ItemEvent::OtherReplicaDeleted => self.other_replica = None,
             ItemEvent::Unprotected => self.unprotect(),
             ItemEvent::PointsDoomed => self.points_doomed = true,
@@ -349,6 +362,7 @@ impl ItemState {
             self.phase = Phase::Reprotecting;
             self.replica = Some(replica.clone());
             self.location = *location;
+            self.created = None;
             self.options.clone_from(options);
             self.points_doomed = false;
             if home.is_some() {
@@ -378,8 +392,12 @@ impl ItemState {
     /// Without its replica it is what it was before it was protected in this direction.
     fn unprotect(&mut self) {
         self.replica = None;
+        self.created = None;
+        self.source_stopped = false;
         self.options = Pairs::new();
         self.location = None;
+        // A home that has no machine yet is none.
+        self.home = self.home.take().filter(|home| home.machine.is_some());
         self.points_doomed = false;
         self.recovered = None;
         match self.direction {
@@ -400,6 +418,10 @@ impl ItemState {
             }
         } else {
             self.operation = None;
+        }
+        if finished == Some(Operation::ResumeProtection) && trouble.is_none() {
+            self.source_stopped = false;
+            self.created = None;
         }
         // A cleanup that is over has nothing more to clean, and neither has a test that broke off before it made a
         // machine.
@@ -440,6 +462,14 @@ impl ItemState {
             self.direction.turned()
         } else {
             self.direction
+        }
+    }
+
+    /// The machine at the site that it is replicated to in this direction.
+    pub fn placed(&self, direction: Direction) -> Option<&str> {
+        match direction {
+            Direction::Forward => self.target_machine.as_deref(),
+            Direction::Reverse => self.home.as_ref()?.machine.as_deref(),
         }
     }
 

@@ -263,7 +263,7 @@ pub fn legal(state: &ItemState, way_back: WayBack, operation: Operation) -> bool
         // A test machine beside it is no reason to refuse on the worst day of the year.
         Operation::PlannedFailover => protected || (comes_back_planned && state.overlay == Overlay::None),
         Operation::UnplannedFailover => protected,
-        Operation::ResumeProtection => protected && broke_off(state),
+        Operation::ResumeProtection => protected && (state.source_stopped || broke_off(state)),
         Operation::ChangePoint => state.phase == Phase::FailedOver && !state.points_doomed,
         Operation::Commit => state.phase == Phase::FailedOver,
         // Its test machine would be at the wrong end.
@@ -431,11 +431,7 @@ fn block(item: &str, state: &ItemState, facts: &Facts, operation: Operation) -> 
     let reachable = |facts: Option<&SiteFacts>| facts.is_some_and(|facts| facts.reachable);
     let needs_source = matches!(
         operation,
-        Operation::Protect
-            | Operation::PlannedFailover
-            | Operation::ResumeProtection
-            | Operation::Reprotect
-            | Operation::Fence
+        Operation::Protect | Operation::PlannedFailover | Operation::ResumeProtection | Operation::Reprotect
     );
     if needs_source && !reachable(source) {
         let cure = match operation {

@@ -8,13 +8,14 @@ use landfall_recovery::document::Item;
 use landfall_recovery::freeze::Turn;
 use landfall_recovery::item::{Home, ItemState, Location, oriented};
 use landfall_recovery::operations::{Facts, Operation, SiteFacts};
-use landfall_recovery::words::{Direction, Failure, Pairs};
+use landfall_recovery::words::{Direction, Failure, Finding, Pairs, Severity};
 use landfall_runtime::contract::adapter::Machine;
 use landfall_store::{Batch, Space};
 
 use crate::clock;
 use crate::contract::from_call_error;
 use crate::engine::{Engine, Listed, World, listing_key};
+use crate::preflight::finding;
 
 /// What sites said of the items.
 #[derive(Debug, Default)]
@@ -111,6 +112,10 @@ pub(super) struct Listing {
     pub(super) missing: BTreeSet<String>,
     /// Items whose machine at home was listed.
     at_home: BTreeSet<String>,
+    /// Items whose home was listed without their machine.
+    missing_home: BTreeSet<String>,
+    /// Sites that did not list their machines.
+    unlisted: BTreeSet<String>,
 }
 
 pub(super) async fn list(
@@ -142,6 +147,7 @@ pub(super) async fn list(
     let (mut found, mut listing) = (Vec::new(), Listing::default());
     for site in sites {
         let Ok(machines) = machines(engine, site).await else {
+            listing.unlisted.insert(site.clone());
             continue;
         };
         let mut here: BTreeMap<&str, &(String, bool)> = wanted
@@ -158,10 +164,14 @@ pub(super) async fn list(
                 found.push((listing_key(item, *home), Listed { machine, observed_at }));
             }
         }
-        let gone = here
-            .into_values()
-            .filter(|(_, home)| *home == (direction == Direction::Forward));
-        listing.missing.extend(gone.map(|(item, _)| item.clone()));
+        for (item, home) in here.into_values() {
+            if *home {
+                listing.missing_home.insert(item.clone());
+            }
+            if *home == (direction == Direction::Forward) {
+                listing.missing.insert(item.clone());
+            }
+        }
     }
     let mut batch = Batch::new();
     for (key, listed) in &found {
@@ -199,6 +209,38 @@ pub(crate) async fn machines(engine: &Arc<Engine>, site: &str) -> Result<Vec<Mac
 
 /// Far more pages than any site has; an adapter that repeats its cursor is stopped here.
 pub(crate) const PAGES_MAX: usize = 10_000;
+
+/// Why the replication of an item cannot be turned round now: whether its machine at home exists is not known, or that
+/// machine may run and nothing in the job would prove it off.
+pub(super) fn unturnable(world: &World, name: &str, turn: &Turn, listing: &Listing) -> Option<Finding> {
+    let home = turn.home.as_ref().filter(|_| turn.old.is_none())?;
+    let known = world.state(name).home.map(|home| home.site);
+    let site = known.unwrap_or_else(|| {
+        world
+            .inventory
+            .items
+            .get(name)
+            .map_or(String::new(), |item| item.source.site.clone())
+    });
+    if listing.unlisted.contains(&home.site) {
+        let cause = format!(
+            "site `{}` does not list its machines, so nobody knows whether `{name}` is there",
+            home.site
+        );
+        return Some(finding(codes::SITE_UNREACHABLE, Severity::Error, name, cause));
+    }
+    let gone = listing.missing_home.contains(name);
+    if world.state(name).risk_accepted && !gone {
+        let cause = format!(
+            "`{name}` was failed over on a person's word, and its machine at `{site}` was not proved off since"
+        );
+        return Some(Finding {
+            cure: format!("`landfall fence item/{name}` first"),
+            ..finding(codes::NOT_FENCED, Severity::Error, name, cause)
+        });
+    }
+    None
+}
 
 /// How the replication of an item is turned round, if the job does that.
 pub(super) fn turn(

@@ -1,6 +1,6 @@
 //! The jobs that are a short chain for every item: protect, test cleanup, commit, unprotect.
 
-use super::turn::Chain;
+use super::turn::{Chain, undo};
 use super::{Builder, READ, TRANSFER, WORK};
 use crate::graph::{Graph, Stage, StepKind};
 use crate::words::Direction;
@@ -64,10 +64,7 @@ pub(super) fn unprotect(mut builder: Builder<'_>) -> Graph {
     for (name, item) in &frozen.items {
         let target = Some(item.item.target_site.as_str());
         let mut chain = Chain::new(&mut builder, name, Stage::Finish);
-        if item.state.leftover().is_some() {
-            chain.step("stop", StepKind::Stop, target, WORK);
-            chain.step("discard", StepKind::Delete, target, WORK);
-        }
+        undo(&mut chain, item);
         chain.step("delete-replica", StepKind::DeleteReplica, target, WORK);
         chain.step("forget", StepKind::Forget, None, READ);
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::{AGENT, Builder, FrozenItem, Keep, Patience, READ, Row, TRANSFER, WORK, needs};
 use crate::graph::{Edge, Graph, Stage, StepIndex, StepKind};
 use crate::item::Location;
+use crate::words::Direction;
 
 /// Check, the machine that is there already off and proved off, replica, copy. One machine's trouble holds no other.
 pub(super) fn reprotect(mut builder: Builder<'_>) -> Graph {
@@ -25,9 +26,7 @@ pub(super) fn turn(builder: &mut Builder<'_>, item: &FrozenItem, after: Vec<Edge
     chain.after = after;
     chain.stops_job = stops_job;
     if item.turn.as_ref().is_some_and(|turn| turn.old.is_some()) {
-        chain.step("stop-old", StepKind::StopOld, target, WORK);
-        chain.step("hold-old", StepKind::HoldOld, target, WORK);
-        chain.step("prove-old-off", StepKind::ProveOldOff, target, READ);
+        old_off(&mut chain, target);
     }
     chain.step("prepare-replica", StepKind::PrepareReplica, target, AGENT);
     chain.step("seed", StepKind::Seed, target, TRANSFER)
@@ -89,19 +88,31 @@ pub(super) fn change_point(mut builder: Builder<'_>) -> Graph {
 pub(super) fn resume_protection(mut builder: Builder<'_>) -> Graph {
     let frozen = builder.frozen;
     for (name, item) in &frozen.items {
-        let (source, target) = (
-            Some(item.item.source.site.as_str()),
-            Some(item.item.target_site.as_str()),
-        );
+        let source = Some(item.item.source.site.as_str());
         let mut chain = Chain::new(&mut builder, name, Stage::Finish);
-        if item.state.leftover().is_some() {
-            chain.step("stop", StepKind::Stop, target, WORK);
-            chain.step("discard", StepKind::Delete, target, WORK);
-        }
+        undo(&mut chain, item);
         chain.step("release-source", StepKind::ReleaseSource, source, WORK);
         chain.step("start-source", StepKind::StartSource, source, WORK);
     }
     builder.graph
+}
+
+/// What a broken failover left is removed; the original machine at home is the item's own, and only proved off.
+pub(super) fn undo(chain: &mut Chain<'_, '_>, item: &FrozenItem) {
+    let target = Some(item.item.target_site.as_str());
+    if item.state.leftover().is_some() {
+        chain.step("stop", StepKind::Stop, target, WORK);
+        chain.step("discard", StepKind::Delete, target, WORK);
+    } else if item.state.created.is_some() {
+        old_off(chain, target);
+    }
+}
+
+/// The machine that is at the target already: off, kept off, proved off.
+fn old_off(chain: &mut Chain<'_, '_>, target: Option<&str>) {
+    chain.step("stop-old", StepKind::StopOld, target, WORK);
+    chain.step("hold-old", StepKind::HoldOld, target, WORK);
+    chain.step("prove-old-off", StepKind::ProveOldOff, target, READ);
 }
 
 /// The old source off, kept off, proved off.
@@ -134,11 +145,12 @@ pub(super) fn choose_direction(mut builder: Builder<'_>) -> Graph {
             Some(item.item.target_site.as_str()),
         );
         let mut chain = Chain::new(&mut builder, name, Stage::Finish);
-        chain.step("stop", StepKind::Stop, target, WORK);
-        // The original machine is the item's own: it waits for its data again.
-        if item.state.location == Some(Location::Original) {
-            chain.step("hold-old", StepKind::HoldOld, target, WORK);
-        } else {
+        // The original machine is the item's own: it waits for its data again. Any other is deleted, unless an earlier try
+        // of this did so.
+        if frozen.direction == Direction::Reverse && item.state.location == Some(Location::Original) {
+            old_off(&mut chain, target);
+        } else if item.state.placed(frozen.direction).is_some() {
+            chain.step("stop", StepKind::Stop, target, WORK);
             chain.step("discard", StepKind::Delete, target, WORK);
         }
         chain.step("release-source", StepKind::ReleaseSource, source, WORK);
