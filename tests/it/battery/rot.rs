@@ -1,5 +1,6 @@
 //! T5: a bit of the database turns over. Whatever comes of it is refused, or it changes nothing.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -57,14 +58,18 @@ fn x02_t05_a_bit_that_turns_over_is_found_or_changes_nothing() {
     let files = names.map(|name| fs::read(world.path("data").join(name)).unwrap_or_default());
     let mark = fs::read(world.path("data/landfall.mark")).expect("the mark");
     let place = tempfile::tempdir().expect("a directory");
+    // Each time in another directory: a store that was closed removes its log by name when its last thread ends.
+    let laid = Cell::new(0_u64);
     let lay = |files: &[Vec<u8>; 2]| {
-        let _ = fs::remove_dir_all(place.path().join("data"));
-        fs::create_dir(place.path().join("data")).expect("a directory");
+        let _ = fs::remove_dir_all(place.path().join(laid.get().to_string()));
+        laid.set(laid.get() + 1);
+        let data = place.path().join(laid.get().to_string());
+        fs::create_dir(&data).expect("a directory");
         for (name, bytes) in names.iter().zip(files) {
-            fs::write(place.path().join("data").join(name), bytes).expect("the file");
+            fs::write(data.join(name), bytes).expect("the file");
         }
-        fs::write(place.path().join("data/landfall.mark"), &mark).expect("the file");
-        place.path().join("data")
+        fs::write(data.join("landfall.mark"), &mark).expect("the file");
+        data
     };
     let original = everything(&lay(&files)).expect("the store as it was");
     // The same once the log is in the database, as after a stop.
