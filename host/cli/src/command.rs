@@ -3,7 +3,6 @@
 mod backup;
 mod change_point;
 mod choose_direction;
-mod cleanup;
 mod commit;
 mod completions;
 mod daemon;
@@ -11,13 +10,13 @@ mod doctor;
 mod evidence;
 mod explain;
 mod failover;
-mod fence;
 mod inventory;
 mod item;
 mod job;
 mod journal;
 mod lab;
 mod orphans;
+mod plain;
 mod plan;
 mod plugin;
 mod policy;
@@ -26,9 +25,7 @@ mod reconcile;
 mod reference;
 mod reprotect;
 mod request;
-mod resume_protection;
 mod site;
-mod unprotect;
 
 use std::path::Path;
 
@@ -110,7 +107,7 @@ enum Command {
     /// Bring a plan, or single machines, up at the other site
     Failover(failover::Arguments),
     /// Remove everything that a test failover made
-    Cleanup(cleanup::Arguments),
+    Cleanup(plain::Arguments),
     /// Before the commit, move recovered machines to another recovery point
     ChangePoint(change_point::Arguments),
     /// Stay at the target after a failover; deletes the recovery points, and after a failback the machines away from home
@@ -121,13 +118,13 @@ enum Command {
     /// Bring re-protected machines back home: a failover in direction reverse
     Failback(failover::Arguments),
     /// After a failover that broke off: back to the source, which is replicated again
-    ResumeProtection(resume_protection::Arguments),
+    ResumeProtection(plain::Arguments),
     /// After a failover on somebody's word, make sure that the old source is off
-    Fence(fence::Arguments),
+    Fence(plain::Arguments),
     /// Where a machine runs at both sites, say which one stays
     ChooseDirection(choose_direction::Arguments),
     /// Stop replication and delete the replica
-    Unprotect(unprotect::Arguments),
+    Unprotect(plain::Arguments),
     /// Jobs: follow them, and decide where they need a person
     #[command(subcommand)]
     Job(job::Command),
@@ -205,11 +202,11 @@ impl Cli {
             Command::Failback(arguments) => arguments.run(&context, Some(Direction::Reverse)).await,
             Command::ChangePoint(arguments) => arguments.run(&context).await,
             Command::Reprotect(arguments) => arguments.run(&context).await,
-            Command::ResumeProtection(arguments) => arguments.run(&context).await,
-            Command::Fence(arguments) => arguments.run(&context).await,
+            Command::ResumeProtection(arguments) => arguments.run(&context, "resume-protection").await,
+            Command::Fence(arguments) => arguments.run(&context, "fence").await,
             Command::ChooseDirection(arguments) => arguments.run(&context).await,
-            Command::Unprotect(arguments) => arguments.run(&context).await,
-            Command::Cleanup(arguments) => arguments.run(&context).await,
+            Command::Unprotect(arguments) => arguments.run(&context, "unprotect").await,
+            Command::Cleanup(arguments) => arguments.run(&context, "cleanup").await,
             Command::Commit(arguments) => arguments.run(&context).await,
             Command::Job(command) => command.run(&context).await,
             Command::Plugin(command) => command.run(&context).await,

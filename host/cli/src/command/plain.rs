@@ -1,4 +1,4 @@
-//! `landfall resume-protection`: after a failover that broke off, back to the source, which is replicated again.
+//! Commands that say nothing but whom they are about: `landfall cleanup`, `fence`, `resume-protection`, `unprotect`.
 
 use clap::Args;
 
@@ -16,8 +16,8 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request = self.subject.request("resume-protection")?;
+    pub(super) async fn run(self, context: &Context, operation: &str) -> Result<Exit, Failure> {
+        let request = self.subject.request(operation)?;
         self.start.run(context, request).await
     }
 }
