@@ -75,7 +75,7 @@ pub(super) async fn run(
             Err(CycleError::Failure(failure)) => failure,
             result => return result,
         };
-        let anew = match run.after_failure(number, &failure).await? {
+        let retryable = match run.after_failure(number, &failure).await? {
             // Data that is not quiesced is better than none, and no failure.
             After::Crash(without) => {
                 cycle = without;
@@ -84,7 +84,6 @@ pub(super) async fn run(
             After::Anew => true,
             After::Open => failure.retryable,
         };
-        let retryable = failure.retryable || anew;
         return Err(CycleError::Failure(Failure { retryable, ..failure }));
     }
 }

@@ -214,14 +214,7 @@ pub(crate) const PAGES_MAX: usize = 10_000;
 /// machine may run and nothing in the job would prove it off.
 pub(super) fn unturnable(world: &World, name: &str, turn: &Turn, listing: &Listing) -> Option<Finding> {
     let home = turn.home.as_ref().filter(|_| turn.old.is_none())?;
-    let known = world.state(name).home.map(|home| home.site);
-    let site = known.unwrap_or_else(|| {
-        world
-            .inventory
-            .items
-            .get(name)
-            .map_or(String::new(), |item| item.source.site.clone())
-    });
+    let (site, _) = ends(world, name, None)?;
     if listing.unlisted.contains(&home.site) {
         let cause = format!(
             "site `{}` does not list its machines, so nobody knows whether `{name}` is there",

@@ -273,10 +273,9 @@ fn original(frozen: &Frozen, item: &FrozenItem) -> Option<String> {
 
 /// The machine that is at the job's target already.
 pub(crate) fn present(frozen: &Frozen, item: &FrozenItem) -> Option<String> {
-    match (&item.turn, frozen.direction) {
-        (Some(turn), _) => turn.old.clone(),
-        (None, Direction::Forward) => item.state.target_machine.clone(),
-        (None, Direction::Reverse) => item.state.home.as_ref().and_then(|home| home.machine.clone()),
+    match &item.turn {
+        Some(turn) => turn.old.clone(),
+        None => item.state.placed(frozen.direction).map(str::to_owned),
     }
 }
 
