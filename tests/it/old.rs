@@ -72,15 +72,19 @@ const FORMATS: [(i64, &str); 2] = [
     ),
 ];
 
-/// Kills the daemon, makes its journal one of an earlier format, and starts it again.
-fn as_if_written_by(world: &mut World, format: i64) {
-    world.kill_daemon();
-    let database = Connection::open(world.path("data/landfall.db")).unwrap();
+/// Makes a journal or a backup one of an earlier format.
+fn put_back(file: &Path, format: i64) {
+    let database = Connection::open(file).unwrap();
     for (number, back) in FORMATS.into_iter().filter(|(number, _)| *number >= format) {
         database.execute_batch(back).unwrap();
         database.pragma_update(None, "user_version", number).unwrap();
     }
-    drop(database);
+}
+
+/// Kills the daemon, makes its journal one of an earlier format, and starts it again.
+fn as_if_written_by(world: &mut World, format: i64) {
+    world.kill_daemon();
+    put_back(&world.path("data/landfall.db"), format);
     if format < 2 {
         // It came with the second.
         fs::remove_file(world.path("data/landfall.mark")).unwrap();
@@ -148,6 +152,29 @@ fn x02_t12_a_stuck_job_waits_on_in_a_journal_of_every_earlier_format() {
         let machine = world.job(&job.id).item("db").machine.clone().unwrap();
         assert!(world.lab.is_on(AWAY, &machine));
         world.lab.assert_sound();
+    }
+}
+
+#[test]
+fn x02_x09_t12_a_backup_of_every_earlier_format_is_restored() {
+    for format in [1, 2] {
+        let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+        world.lab.latency("shutdown", 1_000, 1_000);
+        let job = world.launch("planned-failover", &json!({}));
+        world.step_is(&job.id, "shutdown/web", "running");
+        let file = backup(&world);
+        put_back(&file, format);
+        world.rest(&job.id);
+        let restored = restore(&mut world, &file);
+        assert_eq!(restored["jobs"], json!([job.id]), "format {format}");
+        let held = world.rest(&job.id);
+        assert_eq!(held.status, "stuck");
+        world
+            .cli(&["reconcile", "--accept", "the machines there are this job's own"])
+            .code(0);
+        world.cli(&["job", "retry", &job.id]).code(0);
+        assert_eq!(world.rest(&job.id).status, "succeeded");
+        assert_whole(&world, &job.id);
     }
 }
 

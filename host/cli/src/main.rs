@@ -18,9 +18,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 /// A daemon's many threads each keep memory of their own with the system's allocator, and a large job leaves it in
-/// pieces: half as much again as is used. This one gives it back.
+/// pieces: half as much again as is used. This one gives it back, as `.cargo/config.toml` has it.
 #[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = command::Cli::parse();

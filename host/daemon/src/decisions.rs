@@ -161,16 +161,18 @@ async fn ran_again(engine: &Arc<Engine>, job: &Job) -> Option<String> {
 
 /// A job from the store.
 pub(crate) fn load(engine: &Engine, id: &str) -> Result<Job, Refusal> {
-    let chain = engine
-        .store
-        .reader()
-        .chain(id)?
-        .ok_or_else(|| Refusal::unknown_job(format!("there is no job {id}")))?;
-    let frozen: Frozen = serde_json::from_str(&chain.frozen).map_err(|error| Refusal::internal(&error))?;
-    Ok(Job::fold(
-        Arc::new(frozen),
-        chain.records.iter().map(|stored| &stored.record),
-    ))
+    let begin = |frozen: &str| serde_json::from_str::<Frozen>(frozen).map(|frozen| (Arc::new(frozen), None));
+    let found = engine.store.reader().replay(id, begin, |found, stored| {
+        if let Ok((frozen, job)) = found {
+            let record = &stored.record;
+            job.get_or_insert_with(|| Job::new(Arc::clone(frozen), record.at))
+                .apply(record.at, &record.event);
+        }
+    })?;
+    let (frozen, job) = found
+        .ok_or_else(|| Refusal::unknown_job(format!("there is no job {id}")))?
+        .map_err(|error| Refusal::internal(&error))?;
+    Ok(job.unwrap_or_else(|| Job::new(frozen, 0)))
 }
 
 type Decided = (Decision, Option<(StepIndex, StepResult)>);
@@ -297,7 +299,9 @@ fn answer(job: &Job, request: &DecisionRequest, who: &str, reason: String) -> Re
         if !reason.is_empty() {
             outputs.insert("reason".to_owned(), reason.clone());
         }
-        StepResult::Done { outputs }
+        StepResult::Done {
+            outputs: Arc::new(outputs),
+        }
     } else {
         let failure = Failure::definite(codes::GATE_REFUSED, format!("{who} said no: {reason}"));
         StepResult::Failed { failure }
@@ -349,5 +353,8 @@ fn attest(job: &Job, request: &DecisionRequest, who: &str, reason: String) -> Re
         return Err(Refusal::bad_request("the proof cannot be written".to_owned()));
     };
     let decision = Decision::Attest { step: index, reason };
-    Ok((decision, Some((index, StepResult::Done { outputs }))))
+    let result = StepResult::Done {
+        outputs: Arc::new(outputs),
+    };
+    Ok((decision, Some((index, result))))
 }

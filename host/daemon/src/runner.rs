@@ -237,7 +237,9 @@ impl Runner {
                     turn,
                     Event::Outcome {
                         step,
-                        result: StepResult::Done { outputs },
+                        result: StepResult::Done {
+                            outputs: Arc::new(outputs),
+                        },
                     },
                 );
             }

@@ -265,7 +265,7 @@ fn shape(
             item,
             state,
         };
-        frozen_items.insert(name, frozen);
+        frozen_items.insert(name, Box::new(frozen));
     }
     let identity = engine.store.identity();
     Ok(Frozen {

@@ -8,7 +8,7 @@ use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
 use landfall_recovery::graph::{Stage, Step, StepIndex, StepKind};
 use landfall_recovery::item::{ItemState, Phase, Trouble};
 use landfall_recovery::job::{Job, Status, Stopping};
-use landfall_recovery::words::{Consistency, EffectClass, Millis, RecoveryPoint};
+use landfall_recovery::words::{Consistency, EffectClass, Millis, Pairs, RecoveryPoint};
 
 use crate::api::wire::{EventView, ItemView, JobItemView, JobView, PointView, StepView};
 use crate::engine::World;
@@ -257,7 +257,7 @@ fn step_views(job: &Job, notes: &Notes) -> Vec<StepView> {
             },
             percent: note.and_then(|note| note.percent),
             note: note.map(|note| note.text.clone()).filter(|text| !text.is_empty()),
-            outputs: state.outputs.clone(),
+            outputs: Pairs::clone(&state.outputs),
             code,
             message,
             sends: None,

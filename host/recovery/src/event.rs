@@ -2,6 +2,7 @@
 //! go on after a crash.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -84,8 +85,8 @@ pub enum Event {
 pub enum StepResult {
     /// It happened.
     Done {
-        /// What came of it.
-        outputs: Pairs,
+        /// What came of it; shared by all who keep it.
+        outputs: Arc<Pairs>,
     },
     /// It did not, or may not have.
     Failed {

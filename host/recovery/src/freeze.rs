@@ -37,7 +37,7 @@ pub struct Frozen {
     /// The plan as it was; for single machines one made for them.
     pub plan: Plan,
     /// The items it works on.
-    pub items: BTreeMap<String, FrozenItem>,
+    pub items: BTreeMap<String, Box<FrozenItem>>,
     /// Which point, for a failover.
     pub point: Option<PointChoice>,
     /// The policy said that pending data is made a point first (F05).
@@ -96,12 +96,16 @@ pub struct FrozenItem {
     /// Its state when the job began.
     pub state: ItemState,
     /// The machine at the source as it was last listed, in the plugin contract's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Carried>,
     /// When it was listed, in host time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_at: Option<Millis>,
     /// Steps that preflight asked for: id and reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_steps: Vec<(String, String)>,
     /// Its replication group, where that has multi-VM consistency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_group: Option<String>,
     /// The platform that it came from first.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -208,7 +212,13 @@ impl Frozen {
 
     /// SHA-256 over the whole frozen job, in hexadecimal.
     pub fn hash(&self) -> Result<String, HashError> {
-        Ok(sha256_hex(&serde_json::to_vec(self).map_err(HashError)?))
+        // Piece by piece: the text of a large job has tens of megabytes.
+        let mut hash = std::io::BufWriter::new(Sha256::new());
+        serde_json::to_writer(&mut hash, self).map_err(HashError)?;
+        let hash = hash
+            .into_inner()
+            .map_err(|error| HashError(serde_json::Error::io(error.into_error())))?;
+        Ok(format!("{:x}", hash.finalize()))
     }
 
     /// An action of the plan by name.

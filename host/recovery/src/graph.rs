@@ -29,12 +29,15 @@ pub struct Step {
     /// Which of the three stages that people watch it belongs to (F26).
     pub stage: Stage,
     /// The site or runbook that is called; none: the host alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls: Option<String>,
     /// The plan's group, where it belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The items it is about.
     pub items: Vec<String>,
     /// What it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<Edge>,
     /// What may be assumed about its effect after a crash.
     pub effect: EffectFacts,
@@ -43,6 +46,7 @@ pub struct Step {
     /// For the whole step, polls and retries included.
     pub timeout_ms: Millis,
     /// A failure ends the job: nothing new is started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stops_job: bool,
 }
 

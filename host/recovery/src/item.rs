@@ -97,16 +97,19 @@ pub struct ItemState {
     /// Its test.
     pub overlay: Overlay,
     /// Who works on it, or who left it in trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<InProgress>,
     /// The job that last took it; an older job must not be reopened over it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_job: Option<String>,
     /// The replica, at the site that the item is replicated to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<String>,
     /// The replica of the direction before, where the item runs now: of use again if it turns round once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_replica: Option<String>,
     /// The machine away from home, once created by a real failover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_machine: Option<String>,
     /// Where home is now, if not where the inventory says: a machine came back to another place, or as another machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,10 +124,13 @@ pub struct ItemState {
     #[serde(default, skip_serializing_if = "Pairs::is_empty")]
     pub options: Pairs,
     /// The machine that a test made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_machine: Option<String>,
     /// What it was last recovered to, test or real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Recovered>,
     /// It was activated on a person's word that the source is off; only a look at the source ends this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub risk_accepted: bool,
     /// The old source was seen running beside it: until a person has decided, nothing else may be asked (F13).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -139,6 +145,7 @@ pub struct ItemState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_until: Option<Millis>,
     /// Commit has begun: the points count as deleted (F21).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub points_doomed: bool,
     /// Its state comes from a backup and was not compared with the sites yet: nothing may be asked of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

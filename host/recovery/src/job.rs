@@ -83,7 +83,7 @@ pub struct StepState {
     /// When it was over.
     pub ended_at: Option<Millis>,
     /// What came of it.
-    pub outputs: Pairs,
+    pub outputs: Arc<Pairs>,
     /// Why the last try failed.
     pub failure: Option<Failure>,
     /// It may have happened after the backup from which the journal was restored.
@@ -333,7 +333,7 @@ impl Job {
                     (Status::Done, false)
                 }
                 StepResult::Skipped { reason } => {
-                    state.outputs.insert("skipped".to_owned(), reason.clone());
+                    Arc::make_mut(&mut state.outputs).insert("skipped".to_owned(), reason.clone());
                     (Status::Skipped { goes_on: true }, false)
                 }
                 StepResult::Failed { failure } => {
@@ -615,7 +615,7 @@ impl StepState {
             generation: 0,
             begun_at: None,
             ended_at: None,
-            outputs: Pairs::new(),
+            outputs: Arc::default(),
             failure: None,
             doubted: false,
             waiting: 0,

@@ -46,7 +46,9 @@ pub fn makespan_ms(frozen: &Arc<Frozen>, limits: &Limits, mut duration: impl FnM
                 now,
                 &Event::Outcome {
                     step,
-                    result: StepResult::Done { outputs },
+                    result: StepResult::Done {
+                        outputs: Arc::new(outputs),
+                    },
                 },
             );
         }

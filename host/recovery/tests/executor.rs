@@ -71,7 +71,7 @@ fn frozen(operation: Operation, class: EffectClass) -> Arc<Frozen> {
             turn: None,
             syncs_on_shutdown: false,
         };
-        (name.clone(), frozen)
+        (name.clone(), Box::new(frozen))
     });
     let mut frozen = Frozen {
         installation: "i".into(),
@@ -247,7 +247,7 @@ impl World {
         };
         let result = match fate {
             Fate::Works => StepResult::Done {
-                outputs: Pairs::from([(OBSERVED_AT.to_owned(), self.now.to_string())]),
+                outputs: Arc::new(Pairs::from([(OBSERVED_AT.to_owned(), self.now.to_string())])),
             },
             Fate::FailsForNow => failed(true, true),
             Fate::FailsForGood => failed(false, true),

@@ -121,7 +121,7 @@ fn setting(name: &'static str, fencing: bool, risk: bool, class: EffectClass, mu
         fence_max_age_ms: if mutant == Mutant::OldProofs { u64::MAX } else { FRESH },
         point: Some(plan.point.clone()),
         plan,
-        items: [("db".to_owned(), item)].into(),
+        items: [("db".to_owned(), Box::new(item))].into(),
         processes_first: false,
         risk: risk.then(|| Risk {
             who: "me".into(),
@@ -321,7 +321,9 @@ impl Host {
     }
 
     fn done(&mut self, step: StepIndex, outputs: Pairs, now: u64) {
-        let result = StepResult::Done { outputs };
+        let result = StepResult::Done {
+            outputs: Arc::new(outputs),
+        };
         self.record(now, Event::Outcome { step, result });
     }
 

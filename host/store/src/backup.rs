@@ -70,7 +70,7 @@ pub fn backup(directory: &Path, file: &Path) -> Result<Verified, StoreError> {
 
 fn copy(directory: &Path, to: &Path) -> Result<(), StoreError> {
     let connection = read::open(&directory.join(directory::DATABASE))?;
-    schema::known(&connection)?;
+    schema::present(&connection)?;
     connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
     Ok(())
 }
@@ -82,7 +82,13 @@ pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreEr
     if place.exists() {
         return Err(StoreError::Exists(place.display().to_string()));
     }
-    sound(file, &verify_file(file, None)?)?;
+    // A file without an installation would get a new one: that is not restored but begun.
+    if schema::known(&read::open(file)?)? == 0 {
+        return Err(StoreError::Unsound {
+            path: file.display().to_string(),
+            what: "it is no backup of an installation".to_owned(),
+        });
+    }
     let temporary = beside(&place, "restoring");
     let fail = |source| StoreError::File {
         path: temporary.display().to_string(),
@@ -91,7 +97,7 @@ pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreEr
     remove(&temporary);
     fs::copy(file, &temporary).map_err(fail)?;
     fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(fail)?;
-    let restored = begin_anew(&temporary, now_s);
+    let restored = begin_anew(file, &temporary, now_s);
     if restored.is_ok() {
         File::open(&temporary).and_then(|file| file.sync_all()).map_err(fail)?;
         // What an earlier installation here had come to says nothing of this one.
@@ -106,8 +112,10 @@ pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreEr
     restored
 }
 
-fn begin_anew(file: &Path, now_s: u64) -> Result<Restored, StoreError> {
+/// `file` is a copy of `backup`: one of an earlier format is taken over before it is verified.
+fn begin_anew(backup: &Path, file: &Path, now_s: u64) -> Result<Restored, StoreError> {
     let (mut connection, before, _) = schema::open(file)?;
+    sound(backup, &verify_file(file, None)?)?;
     // The time of the restore, so that two restores of one backup have two epochs.
     let epoch = now_s.max(before.epoch + 1);
     schema::set_meta(&connection, "epoch", &epoch.to_string())?;

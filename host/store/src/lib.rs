@@ -68,6 +68,16 @@ pub enum StoreError {
         /// Of this program.
         known: i64,
     },
+    /// Written by an earlier Landfall, and read where nothing may be changed.
+    #[error(
+        "the database has format {found}, and this Landfall reads format {known}; the daemon takes it over when it starts, and a restore does"
+    )]
+    OlderFormat {
+        /// In the file.
+        found: i64,
+        /// Of this program.
+        known: i64,
+    },
     /// A record is not what was written.
     #[error("record {seq} of job {job} is damaged: {what}")]
     Damaged {

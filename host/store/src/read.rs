@@ -171,25 +171,41 @@ impl Reader {
 
     /// A job's frozen text and its journal, every record verified against its checksum and its chain.
     pub fn chain(&self, job: &str) -> Result<Option<Chain>, StoreError> {
+        let begin = |frozen: &str| Chain {
+            frozen: frozen.to_owned(),
+            records: Vec::new(),
+        };
+        self.replay(job, begin, |chain, stored| chain.records.push(stored))
+    }
+
+    /// The same, but nothing is kept on the way: what `begin` makes of the frozen text is handed every record in turn. A
+    /// large job's texts have tens of megabytes.
+    pub fn replay<T>(
+        &self,
+        job: &str,
+        begin: impl FnOnce(&str) -> T,
+        mut each: impl FnMut(&mut T, Stored),
+    ) -> Result<Option<T>, StoreError> {
         let connection = self.connection();
-        let found: Option<(String, Vec<u8>)> = connection
-            .prepare_cached("SELECT body, head FROM jobs JOIN frozen ON job = id WHERE id = ?1")?
-            .query_row([job], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((frozen, head)) = found else { return Ok(None) };
         let damaged = |seq, what| StoreError::Damaged {
             seq,
             job: job.to_owned(),
             what,
         };
-        if writer::link(&[], &frozen) != head {
+        let mut statement =
+            connection.prepare_cached("SELECT body, head FROM jobs JOIN frozen ON job = id WHERE id = ?1")?;
+        let mut rows = statement.query([job])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let frozen = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+        let mut head: Vec<u8> = row.get(1)?;
+        if writer::link(&[], frozen) != head {
             return Err(damaged(0, "the frozen job does not have its hash"));
         }
+        let mut kept = begin(frozen);
+        drop(rows);
         let mut statement =
             connection.prepare_cached("SELECT seq, body, crc, hash FROM journal WHERE job = ?1 ORDER BY seq")?;
         let mut rows = statement.query([job])?;
-        let mut head = head;
-        let mut records = Vec::new();
         while let Some(row) = rows.next()? {
             let seq = row.get::<_, i64>(0)?.cast_unsigned();
             let (body, crc, hash): (String, u32, Vec<u8>) = (row.get(1)?, row.get(2)?, row.get(3)?);
@@ -200,9 +216,9 @@ impl Reader {
                 return Err(damaged(seq, "it does not follow the record before it"));
             }
             head = hash;
-            records.push(stored(seq, job.to_owned(), &body)?);
+            each(&mut kept, stored(seq, job.to_owned(), &body)?);
         }
-        Ok(Some(Chain { frozen, records }))
+        Ok(Some(kept))
     }
 
     /// A job's frozen text and its records' texts, as they were written.

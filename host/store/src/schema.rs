@@ -125,6 +125,15 @@ pub(crate) fn known(connection: &Connection) -> Result<i64, StoreError> {
     Ok(found)
 }
 
+/// Of the present format: a file that is only read is not taken over.
+pub(crate) fn present(connection: &Connection) -> Result<(), StoreError> {
+    let found = known(connection)?;
+    if found < FORMAT {
+        return Err(StoreError::OlderFormat { found, known: FORMAT });
+    }
+    Ok(())
+}
+
 /// Brings a file of the first format to the second.
 fn second(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     transaction.execute_batch(SECOND)?;

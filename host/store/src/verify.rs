@@ -54,7 +54,7 @@ pub fn verify(directory: &Path, key: Option<&str>) -> Result<Verified, StoreErro
 pub fn verify_file(file: &Path, key: Option<&str>) -> Result<Verified, StoreError> {
     let mut connection = read::open(file)?;
     let transaction = connection.transaction()?;
-    schema::known(&transaction)?;
+    schema::present(&transaction)?;
     let mut found = Verified::default();
     let own = match schema::identity(&transaction) {
         Ok((identity, _)) => {

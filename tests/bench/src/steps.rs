@@ -182,7 +182,9 @@ impl Runner {
 
     fn done(&mut self, step: StepIndex) {
         let outputs = Pairs::from([("machine".to_owned(), format!("machine-{step}"))]);
-        let result = StepResult::Done { outputs };
+        let result = StepResult::Done {
+            outputs: Arc::new(outputs),
+        };
         self.record(Event::Outcome { step, result });
     }
 

@@ -94,6 +94,11 @@ fn x09_a_daemon_that_wakes_beside_its_restored_successor_does_no_harm() {
         let before = world.lab.ledger().len();
         world.restart_daemon();
         world.rest(&job.id);
+        // A person who does not know asks it for more.
+        let more = ["commit", "test", "planned-failover"].map(|operation| world.ask(operation, &json!({})));
+        for answer in more.into_iter().filter(|answer| answer.status < 300) {
+            world.rest(&answer.ok::<Job>().id);
+        }
         let after: Vec<_> = world.lab.ledger().into_iter().skip(before).collect();
         refused += after.iter().filter(|line| line.result == "refused").count();
         jobs += 1;

@@ -27,7 +27,7 @@ const PAGE: u32 = 50;
 const PAGE_MAX: u32 = 500;
 
 /// Starts a job, or with `dry-run` shows what it would do. Under the same `Idempotency-Key` the same request gives the
-/// same job.
+/// same job. The answer names the job; only a dry run's has its steps, which `GET` shows of a job that runs.
 #[utoipa::path(post, path = "/api/v1/jobs", request_body = JobRequest,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 202, body = JobView), (status = 200, body = JobView, description = "dry run"),
@@ -50,9 +50,9 @@ pub(super) async fn create(
     match started.await.map_err(|error| Refusal::internal(&error))?? {
         Started::Job(handle) => {
             let id = handle.job().frozen.job.clone();
-            Ok(accepted(view(&engine, &id, true)?))
+            Ok(accepted(view(&engine, &id, false)?))
         }
-        Started::Before(id) => Ok(accepted(view(&engine, &id, true)?)),
+        Started::Before(id) => Ok(accepted(view(&engine, &id, false)?)),
         Started::Dry(job) => Ok(Json(with_received(&engine, dry(&job))).into_response()),
     }
 }

@@ -34,7 +34,7 @@ pub struct Item {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fencing: Option<Side>,
     /// Which network each interface gets there.
-    pub networks: Vec<NetworkMapping>,
+    pub networks: Box<[NetworkMapping]>,
     /// How often it is replicated and what is kept.
     pub replication: Replication,
     /// The group whose members share their points.
@@ -354,7 +354,7 @@ fn resolve(
             machine: entry.source.machine.value.clone(),
         },
         target_site,
-        networks: entry.networks.clone().unwrap_or_else(|| defaults.networks.clone()),
+        networks: Box::from(entry.networks.as_deref().unwrap_or(&defaults.networks)),
         replication: merge(&entry.replication, &defaults.replication),
         replication_group: entry.replication_group.as_ref().map(|group| group.value.clone()),
         params: entry.params.clone(),
