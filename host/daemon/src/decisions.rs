@@ -78,11 +78,16 @@ async fn take(
     decision: Decision,
     outcome: Option<(StepIndex, StepResult)>,
 ) -> Result<(), Refusal> {
-    if handle.decide(who.to_owned(), decision, outcome).await {
-        return Ok(());
-    }
+    let taken = handle.decide(who.to_owned(), decision, outcome).await;
     let id = handle.job().frozen.job.clone();
-    Err(Refusal::refused(codes::JOB_OVER, format!("job {id} ended just now")))
+    match taken {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let why = format!("the step moved on just now; look at job {id} again");
+            Err(Refusal::refused(codes::SKIP_REFUSED, why))
+        }
+        None => Err(Refusal::refused(codes::JOB_OVER, format!("job {id} ended just now"))),
+    }
 }
 
 /// Reopens a job that has ended. Everything is checked before its task is started.
@@ -148,6 +153,14 @@ async fn ran_again(engine: &Arc<Engine>, job: &Job) -> Option<String> {
         if !done(&StepKind::Sync) || done(&StepKind::Start) {
             continue;
         }
+        // The fence found it running: what became of it since says nothing of what it wrote.
+        let ran = job.steps_of(name).any(|(step, state)| {
+            let failure = state.failure.as_ref();
+            step.kind == StepKind::Fence && failure.is_some_and(|failure| failure.code == codes::NOT_FENCED)
+        });
+        if ran {
+            return Some(name.clone());
+        }
         // A source that cannot be asked is judged by the fence step.
         let Ok(adapter) = engine.adapter(&item.item.source.site).await else {
             continue;
@@ -194,10 +207,30 @@ fn decision(job: &Job, verb: &str, request: &DecisionRequest, who: &str) -> Resu
         "attest" => return attest(job, request, who, reason),
         "answer" => return answer(job, request, who, reason),
         "cancel" => Decision::Cancel { reason },
-        "abandon" => Decision::Abandon { reason },
+        "abandon" => {
+            settled(job)?;
+            Decision::Abandon { reason }
+        }
         other => return Err(Refusal::bad_request(format!("there is no decision `{other}`"))),
     };
     Ok((decision, None))
+}
+
+/// What may start a machine any moment is not turned one's back on: the next job would be told that nothing runs.
+fn settled(job: &Job) -> Result<(), Refusal> {
+    let starts = |index: &StepIndex| job.step(*index).is_some_and(|(step, _)| step.kind.activates());
+    let Some((step, _)) = job.running().find(starts).and_then(|index| job.step(index)) else {
+        return Ok(());
+    };
+    if job.held.is_some() {
+        return Ok(());
+    }
+    let (id, step) = (&job.frozen.job, &step.id);
+    let why = format!(
+        "`{step}` is under way and may start a machine; `landfall job cancel {id}` begins nothing new, and when `{step}` is over \
+         the job can be abandoned"
+    );
+    Err(Refusal::refused(codes::START_UNDER_WAY, why))
 }
 
 fn find(job: &Job, id: &str) -> Result<StepIndex, Refusal> {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_recovery::codes;
 use landfall_recovery::consequence::consequences;
@@ -17,7 +17,7 @@ use landfall_recovery::executor::{Next, Resumption, decide, resume, resumption};
 use landfall_recovery::freeze::sha256_hex;
 use landfall_recovery::graph::StepIndex;
 use landfall_recovery::item::{ItemEvent, ItemState};
-use landfall_recovery::job::{Job, Status, Stopping};
+use landfall_recovery::job::{Job, Status};
 use landfall_recovery::words::{Direction, EffectClass, Failure, Millis};
 use landfall_store::{Batch, Space, StoreError, faults};
 use tokio::sync::{mpsc, oneshot};
@@ -57,7 +57,8 @@ pub(crate) enum Message {
         who: String,
         decision: Decision,
         outcome: Option<(StepIndex, StepResult)>,
-        done: oneshot::Sender<()>,
+        /// False: the job has moved on since the person looked, and it was not done.
+        done: oneshot::Sender<bool>,
     },
 }
 
@@ -70,13 +71,14 @@ impl Handle {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a decision to the job and waits until it is durable. False if the job is over.
+    /// Hands a decision to the job and waits until it is durable. None if the job is over; false if the step that it is
+    /// about has moved on meanwhile.
     pub(crate) async fn decide(
         &self,
         who: String,
         decision: Decision,
         outcome: Option<(StepIndex, StepResult)>,
-    ) -> bool {
+    ) -> Option<bool> {
         let (done, decided) = oneshot::channel();
         let message = Message::Decide {
             who,
@@ -84,7 +86,8 @@ impl Handle {
             outcome,
             done,
         };
-        self.inbox.send(message).await.is_ok() && decided.await.is_ok()
+        self.inbox.send(message).await.ok()?;
+        decided.await.ok()
     }
 }
 
@@ -102,6 +105,8 @@ pub(crate) fn spawn(engine: &Arc<Engine>, job: Job) -> Handle {
         job,
         handle: handle.clone(),
         reports: inbox,
+        untaken: true,
+        compared: (clock::now(), Instant::now()),
     };
     tokio::spawn(async move {
         if let Err(error) = runner.run(messages).await {
@@ -116,10 +121,17 @@ struct Runner {
     job: Job,
     handle: Handle,
     reports: mpsc::Sender<Message>,
+    /// What was under way when the host stopped is to be taken up, once there is room to write.
+    untaken: bool,
+    /// The host's clock and the machine's, when they were last compared.
+    compared: (Millis, Instant),
 }
 
 /// What the battery's mutant gives an effect to happen before its INTENT.
 const EFFECT_FIRST: Duration = Duration::from_millis(30);
+
+/// A clock is set back if it is that far behind the machine's own: less is how clocks are kept in step.
+const SET_BACK_MS: Millis = 500;
 
 /// How soon a job that pauses for want of room looks again.
 const SHORT_MS: Millis = 1_000;
@@ -138,15 +150,18 @@ struct Turn {
     turned: BTreeSet<String>,
     start: Vec<Work>,
     notes: Vec<(StepIndex, Note)>,
-    answers: Vec<oneshot::Sender<()>>,
+    answers: Vec<oneshot::Sender<bool>>,
 }
 
 impl Runner {
     async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), StoreError> {
         let id = self.job.frozen.job.clone();
         let mut turn = Turn::default();
-        self.take_up(&mut turn);
+        // How long the host was down, nobody knows.
+        self.job.distrust_proofs();
         loop {
+            self.watch_clock();
+            self.take_up(&mut turn);
             let wake_at = self.plan(&mut turn);
             let wrote = !turn.records.is_empty();
             self.finish(turn).await?;
@@ -166,12 +181,28 @@ impl Runner {
         }
     }
 
+    /// A clock that was set back makes what was seen before younger than it is.
+    fn watch_clock(&mut self) {
+        let (then, since) = self.compared;
+        let passed = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.compared = (clock::now(), Instant::now());
+        if self.compared.0.saturating_add(SET_BACK_MS) < then.saturating_add(passed) {
+            tracing::warn!(job = %self.job.frozen.job, "the clock was set back; proofs are made anew");
+            self.job.distrust_proofs();
+        }
+    }
+
     /// Goes on with what was under way when the host stopped, as the step protocol demands.
     fn take_up(&mut self, turn: &mut Turn) {
+        if !self.untaken || self.job.held.is_some() || self.engine.shortage().is_some() {
+            return;
+        }
+        self.untaken = false;
+        let before = turn.start.len();
         for resumption in resume(&self.job) {
             self.resume(turn, resumption);
         }
-        for work in &mut turn.start {
+        for work in turn.start.iter_mut().skip(before) {
             work.resumed = true;
         }
     }
@@ -189,13 +220,6 @@ impl Runner {
         }
     }
 
-    /// A person lets a restored job go on: what was under way is taken up as after a crash.
-    fn release(&mut self, turn: &mut Turn, held: bool) {
-        if held && self.job.held.is_none() && self.job.stopping != Some(Stopping::Abandoned) {
-            self.take_up(turn);
-        }
-    }
-
     fn receive(&mut self, message: Message, turn: &mut Turn) {
         match message {
             Message::Report { step, attempt, report } => self.report(turn, step, attempt, report),
@@ -205,13 +229,33 @@ impl Runner {
                 outcome,
                 done,
             } => {
-                let held = self.job.held.is_some();
+                if !self.fits(&decision) {
+                    // The person went away; nothing was decided.
+                    let _ = done.send(false);
+                    return;
+                }
                 self.record(turn, Event::Operator { who, decision });
-                self.release(turn, held);
                 if let Some((step, result)) = outcome {
                     self.record(turn, Event::Outcome { step, result });
                 }
                 turn.answers.push(done);
+            }
+        }
+    }
+
+    /// People decide about what they were shown, and this job may be ahead of it: what a step does now is not skipped.
+    fn fits(&self, decision: &Decision) -> bool {
+        let status = |step: &StepIndex| self.job.steps.get(*step).map(|state| &state.status);
+        match decision {
+            Decision::Skip { step, .. } => matches!(
+                status(step),
+                Some(Status::Stuck { .. } | Status::Failed | Status::Backoff { .. })
+            ),
+            Decision::Attest { step, .. } | Decision::Answer { step, .. } => {
+                matches!(status(step), Some(Status::Stuck { .. }))
+            }
+            Decision::Retry { .. } | Decision::Repin { .. } | Decision::Cancel { .. } | Decision::Abandon { .. } => {
+                true
             }
         }
     }
@@ -283,7 +327,7 @@ impl Runner {
                 }
                 turn.start.push(self.work(step, Begin::Attach { handle, after_ms }));
             }
-            Report::Absent => self.intend(turn, step, Begin::Send),
+            Report::Absent => self.absent(turn, step),
             Report::Forgotten => {
                 if let Some(resumption) = resumption(&self.job, step) {
                     self.resume(turn, resumption);
@@ -291,6 +335,21 @@ impl Runner {
             }
             Report::Note(note) => turn.notes.push((step, note)),
         }
+    }
+
+    /// It certainly did not happen. It is sent, unless nothing new is begun.
+    fn absent(&mut self, turn: &mut Turn, step: StepIndex) {
+        let why = match (self.job.stopping, self.engine.shortage()) {
+            (None, None) => return self.intend(turn, step, Begin::Send),
+            (Some(_), _) => "the job was stopped before it was sent".to_owned(),
+            (None, Some(why)) => why,
+        };
+        let failure = Failure {
+            retryable: true,
+            ..Failure::definite(codes::NOT_SENT, why)
+        };
+        let result = StepResult::Failed { failure };
+        self.record(turn, Event::Outcome { step, result });
     }
 
     /// Asks the executor until it wants nothing more in this turn.
@@ -434,7 +493,7 @@ impl Runner {
         self.publish(&turn, tested);
         for answer in turn.answers {
             // The person went away; the decision stands.
-            let _ = answer.send(());
+            let _ = answer.send(true);
         }
         for work in turn.start {
             step::start(&self.engine, &self.job, work, self.reports.clone());

@@ -98,7 +98,7 @@ fn allowed_actions(job: &Job) -> Vec<&'static str> {
         .any(|name| job.counts().contains_key(name));
     let waits = job
         .stuck()
-        .any(|index| job.step(index).is_some_and(|(step, _)| step.kind == StepKind::Fence));
+        .any(|index| job.step(index).is_some_and(|(step, _)| step.kind.proves_off()));
     let asks = job.stuck().any(|index| {
         job.step(index)
             .is_some_and(|(step, _)| matches!(step.kind, StepKind::Gate { .. }))

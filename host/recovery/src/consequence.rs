@@ -1,7 +1,7 @@
 //! What a job's records mean for its items. The item states in the store are this function over the journal, so they
 //! can be rebuilt from it.
 
-use crate::event::{Event, Outcome, StepResult};
+use crate::event::{Decision, Event, Outcome, StepResult};
 use crate::executor::PROOF;
 use crate::freeze::FrozenItem;
 use crate::graph::{Step, StepKind};
@@ -19,7 +19,7 @@ pub fn consequences(job: &Job, at: Millis, event: &Event) -> Vec<(String, ItemEv
             operation: job.frozen.operation,
         }),
         Event::Operator {
-            decision: crate::event::Decision::Retry { .. } | crate::event::Decision::Skip { .. },
+            decision: Decision::Retry { .. } | Decision::Skip { .. } | Decision::Repin { .. },
             ..
         } => every(job, |_| ItemEvent::Began {
             job: job.frozen.job.clone(),
@@ -35,6 +35,7 @@ pub fn consequences(job: &Job, at: Millis, event: &Event) -> Vec<(String, ItemEv
             done(job, at, step, outputs).into_iter().collect()
         }
         Event::Ended { outcome, .. } => every(job, |item| ItemEvent::Ended {
+            job: job.frozen.job.clone(),
             trouble: trouble(job, item, *outcome),
         }),
         _ => Vec::new(),

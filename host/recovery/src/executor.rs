@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use crate::codes;
+use crate::document::Side;
 use crate::event::{Event, Outcome};
-use crate::graph::{StepIndex, StepKind};
-use crate::job::{Job, Status, Stopping};
-use crate::proof::{FenceProof, ProofProblem, is_fresh};
+use crate::graph::{Step, StepIndex, StepKind};
+use crate::job::{BACKOFF_MAX_MS, Job, Status, StepState, Stopping};
+use crate::proof::{FenceProof, is_fresh};
 use crate::words::{EffectClass, Millis};
 
 /// How many operations may be under way at once, by site or runbook.
@@ -95,11 +96,14 @@ fn begin(job: &Job, now: Millis, limits: &Limits, plan: &mut Plan) {
             *in_flight.entry(name).or_default() += 1;
         }
     }
-    let due = |index: &StepIndex| match job.steps.get(*index).map(|state| &state.status) {
-        Some(Status::Backoff { until }) => *until <= now,
-        _ => false,
+    // Nobody waits longer than the longest wait: what is later than that was set by a clock that was ahead.
+    let wait = |index: StepIndex| match job.steps.get(index).map(|state| &state.status) {
+        Some(Status::Backoff { until }) => until
+            .checked_sub(now)
+            .filter(|left| (1..=BACKOFF_MAX_MS).contains(left)),
+        _ => None,
     };
-    for index in job.backing_off().filter(due) {
+    for index in job.backing_off().filter(|index| wait(*index).is_none()) {
         begin_one(job, index, now, (limits, &mut in_flight), plan);
     }
     for (lane, steps) in job.ready() {
@@ -112,13 +116,7 @@ fn begin(job: &Job, now: Millis, limits: &Limits, plan: &mut Plan) {
             begin_one(job, *index, now, (limits, &mut in_flight), plan);
         }
     }
-    plan.wake_at = job
-        .backing_off()
-        .filter_map(|index| match job.steps.get(index).map(|state| &state.status) {
-            Some(Status::Backoff { until }) if *until > now => Some(*until),
-            _ => None,
-        })
-        .min();
+    plan.wake_at = job.backing_off().filter_map(wait).min().map(|left| now + left);
 }
 
 /// Has a step begin if its site has room.
@@ -172,18 +170,18 @@ fn expire(job: &Job, now: Millis, plan: &mut Plan) {
     }
 }
 
-/// The proof step to repeat before this start, if its proof is too old, and whether it is there to be repeated now.
-pub fn stale_proof(job: &Job, start: StepIndex, now: Millis) -> Option<(StepIndex, bool)> {
-    let (step, _) = job.step(start)?;
-    if step.kind != StepKind::Start {
+/// The proof step to repeat before this activation, if its proof is too old, and whether it is there to be repeated now.
+pub fn stale_proof(job: &Job, activation: StepIndex, now: Millis) -> Option<(StepIndex, bool)> {
+    let (step, _) = job.step(activation)?;
+    if !step.kind.activates() {
         return None;
     }
-    let (fence, state) = step.after.iter().find_map(|edge| {
-        let (before, state) = job.step(edge.step)?;
-        matches!(before.kind, StepKind::Fence | StepKind::ProveIsolation).then_some((edge.step, state))
-    })?;
+    let (fence, proof, state) = proof_before(job, step)?;
     if state.status != Status::Done {
         return Some((fence, false));
+    }
+    if state.distrusted {
+        return Some((fence, true));
     }
     let observed: Millis = state
         .outputs
@@ -195,11 +193,37 @@ pub fn stale_proof(job: &Job, start: StepIndex, now: Millis) -> Option<(StepInde
         .get(PROOF)
         .and_then(|text| serde_json::from_str::<FenceProof>(text).ok());
     let age_max = job.frozen.fence_max_age_ms;
-    let too_old = match attested {
-        Some(proof) => proof.check(&proof.site, &proof.machine, now, age_max) == Err(ProofProblem::Stale),
-        None => !is_fresh(observed, now, age_max),
+    let subject = job.frozen.items.get(proof.items.first()?).map(|item| &item.item);
+    let fits = match (attested, subject) {
+        // Where home is, only the job that looked knows; its site is the item's.
+        (Some(said), Some(item)) if proof.kind == StepKind::ProveOldOff => {
+            said.check(&item.target_site, &said.machine, now, age_max).is_ok()
+        }
+        (Some(said), Some(item)) => {
+            let Side { site, machine } = &item.source;
+            said.check(site, machine, now, age_max).is_ok()
+        }
+        _ => is_fresh(observed, now, age_max),
     };
-    too_old.then_some((fence, true))
+    (!fits).then_some((fence, true))
+}
+
+/// The nearest proof among the steps of the same machine that an activation comes after.
+fn proof_before<'j>(job: &'j Job, activation: &Step) -> Option<(StepIndex, &'j Step, &'j StepState)> {
+    let mut before: Vec<StepIndex> = activation.after.iter().map(|edge| edge.step).collect();
+    let mut next = 0;
+    while let Some(index) = before.get(next).copied() {
+        next += 1;
+        let Some((step, state)) = job.step(index) else { continue };
+        if step.kind.proves() {
+            return Some((index, step, state));
+        }
+        if step.items == activation.items {
+            let further = step.after.iter().map(|edge| edge.step);
+            before.extend(further.filter(|index| !before.contains(index)).collect::<Vec<_>>());
+        }
+    }
+    None
 }
 
 /// Output of a fence or isolation step: when it was observed.
@@ -303,12 +327,8 @@ pub fn in_doubt(job: &Job, step: StepIndex) -> Event {
     let (id, restored) = job
         .step(step)
         .map_or(("", false), |(step, state)| (step.id.as_str(), state.doubted));
-    let job = &job.frozen.job;
-    let skip = if id.starts_with("action/") {
-        "if it did"
-    } else {
-        "to leave the machine out"
-    };
+    let ways = job.step(step).map_or("", |(step, _)| step.kind.ways_out());
+    let ways = ways.replace("JOB", &job.frozen.job).replace("STEP", id);
     let how = if restored {
         format!("the journal was restored from a backup, after which `{id}` may have run")
     } else {
@@ -317,9 +337,6 @@ pub fn in_doubt(job: &Job, step: StepIndex) -> Event {
     Event::Stuck {
         step,
         code: codes::IN_DOUBT.to_owned(),
-        reason: format!(
-            "{how}, and it cannot be repeated or asked for; find out whether it happened, then `landfall job retry \
-             {job} {id}` if it did not, or `landfall job skip {job} {id}` {skip}"
-        ),
+        reason: format!("{how}, and it cannot be repeated or asked for; {ways}"),
     }
 }

@@ -102,7 +102,6 @@ pub struct FrozenItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_at: Option<Millis>,
     /// Steps that preflight asked for: id and reason.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_steps: Vec<(String, String)>,
     /// Its replication group, where that has multi-VM consistency.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -37,7 +37,6 @@ pub struct Step {
     /// The items it is about.
     pub items: Vec<String>,
     /// What it waits for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<Edge>,
     /// What may be assumed about its effect after a crash.
     pub effect: EffectFacts,
@@ -46,7 +45,6 @@ pub struct Step {
     /// For the whole step, polls and retries included.
     pub timeout_ms: Millis,
     /// A failure ends the job: nothing new is started.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stops_job: bool,
 }
 
@@ -198,6 +196,34 @@ impl StepKind {
             | Self::DeleteOtherReplica
             | Self::Milestone => Skip::GoesOn,
             _ => Skip::LeavesOut,
+        }
+    }
+
+    /// From here on the machine runs.
+    pub fn activates(&self) -> bool {
+        matches!(self, Self::Start | Self::StartSource)
+    }
+
+    /// Its outputs prove that the other machine is off.
+    pub fn proves_off(&self) -> bool {
+        matches!(self, Self::Fence | Self::ProveOldOff)
+    }
+
+    /// Its outputs are what an activation waits for.
+    pub fn proves(&self) -> bool {
+        self.proves_off() || *self == Self::ProveIsolation
+    }
+
+    /// What a person does about a step of this kind of which nobody can tell whether it happened.
+    pub fn ways_out(&self) -> &'static str {
+        match self {
+            Self::Action { .. } => {
+                "find out whether it did; then `landfall job retry JOB STEP` if not, `landfall job skip JOB STEP` if so"
+            }
+            _ => {
+                "look at the machine, make it as it was before this step, and then `landfall job retry JOB STEP`; \
+                 `landfall job skip JOB STEP` leaves the machine out, and what stands there is removed later"
+            }
         }
     }
 

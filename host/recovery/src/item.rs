@@ -130,7 +130,6 @@ pub struct ItemState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Recovered>,
     /// It was activated on a person's word that the source is off; only a look at the source ends this.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub risk_accepted: bool,
     /// The old source was seen running beside it: until a person has decided, nothing else may be asked (F13).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -145,7 +144,6 @@ pub struct ItemState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_until: Option<Millis>,
     /// Commit has begun: the points count as deleted (F21).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub points_doomed: bool,
     /// Its state comes from a backup and was not compared with the sites yet: nothing may be asked of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -253,6 +251,8 @@ pub enum ItemEvent {
     PointsDeleted,
     /// The job let the item go.
     Ended {
+        /// Which.
+        job: String,
         /// None if all went well.
         trouble: Option<Trouble>,
     },
@@ -348,7 +348,11 @@ impl ItemState {
             ItemEvent::Unprotected => self.unprotect(),
             ItemEvent::PointsDoomed => self.points_doomed = true,
             ItemEvent::PointsDeleted => self.phase = Phase::Committed,
-            ItemEvent::Ended { trouble } => self.end(*trouble),
+            // Of a job that no longer has the item nothing follows.
+            ItemEvent::Ended { job, trouble } if self.operation.as_ref().is_none_or(|held| held.job == *job) => {
+                self.end(*trouble);
+            }
+            ItemEvent::Ended { .. } => {}
         }
     }
 

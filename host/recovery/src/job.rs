@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::event::{Decision, Event, Outcome, Record, StepResult};
+use crate::executor::PROOF;
 use crate::freeze::{Frozen, Pinned};
 use crate::graph::{Graph, Skip, Step, StepIndex, Wait};
+use crate::proof::{FenceProof, ProofKind};
 use crate::words::{EffectClass, Failure, Millis, Pairs};
 
 /// Where a step stands.
@@ -88,6 +90,8 @@ pub struct StepState {
     pub failure: Option<Failure>,
     /// It may have happened after the backup from which the journal was restored.
     pub doubted: bool,
+    /// Done, but as a proof it says nothing any more; not in the journal, as only the running host can tell.
+    pub distrusted: bool,
     /// Edges that are not satisfied.
     waiting: u32,
     /// Steps before it in its chain that need a person.
@@ -150,7 +154,7 @@ pub enum Stopping {
 /// The first retry comes after a second, so that a blip costs little.
 const BACKOFF_FIRST_MS: Millis = 1_000;
 /// Later ones at most this far apart, so that a site that comes back is noticed.
-const BACKOFF_MAX_MS: Millis = 30_000;
+pub const BACKOFF_MAX_MS: Millis = 30_000;
 
 impl Job {
     /// A job of which nothing is known but what it was started with.
@@ -278,6 +282,7 @@ impl Job {
                     state.generation = *generation;
                     // An INTENT without outcome is in doubt by itself.
                     state.doubted = false;
+                    state.distrusted = false;
                     // A proof that is made anew, or a try after a crash, has its time from now on: the host's own
                     // downtime is not held against a step.
                     if state.status == Status::Done || matches!(state.status, Status::Running { .. }) {
@@ -353,18 +358,22 @@ impl Job {
     fn decide(&mut self, decision: &Decision, at: Millis) {
         match decision {
             Decision::Retry { steps } => {
-                self.held = None;
+                let anew = self.outcome.is_some() || self.held.take().is_some();
                 for index in steps {
                     self.reopen(*index);
                 }
-                self.go_on(at);
+                self.forget_words(if anew { None } else { Some(steps) });
+                self.go_on(at, true);
             }
             Decision::Repin { pins, steps, .. } => {
                 Arc::make_mut(&mut self.pins).extend(pins.clone());
                 for index in steps {
                     self.reopen(*index);
                 }
-                self.go_on(at);
+                if self.outcome.is_some() {
+                    self.forget_words(None);
+                }
+                self.go_on(at, false);
             }
             Decision::Skip { step, .. } => {
                 let skip = self.frozen.graph.steps.get(*step).map(|step| step.kind.skip());
@@ -374,28 +383,81 @@ impl Job {
                     };
                     state.ended_at = Some(at);
                 }
-                self.go_on(at);
+                if self.outcome.is_some() {
+                    self.forget_words(None);
+                }
+                self.go_on(at, false);
             }
             // The proof itself arrives as the step's outcome, in the same commit.
             // What follows is an OUTCOME of its own.
             Decision::Attest { .. } | Decision::Answer { .. } => {}
             Decision::Cancel { .. } => {
+                // What was under way when the backup was made is not taken up: nobody compared it with the sites.
+                if self.held.take().is_some() {
+                    self.let_go(at);
+                }
                 self.stopping = Some(Stopping::Cancelled);
-                self.held = None;
             }
             Decision::Abandon { .. } => {
                 self.held = None;
                 self.stopping = Some(Stopping::Abandoned);
-                let outstanding: Vec<StepIndex> = self.running.iter().chain(&self.backoff).copied().collect();
-                for index in outstanding {
-                    self.set(index, Status::NotRun, at);
-                }
+                self.let_go(at);
             }
         }
     }
 
-    /// A job that a person reopened, or helped past a step, goes on, unless another error still stops it.
-    fn go_on(&mut self, at: Millis) {
+    /// What is under way is no longer waited for.
+    fn let_go(&mut self, at: Millis) {
+        let outstanding: Vec<StepIndex> = self.running.iter().chain(&self.backoff).copied().collect();
+        for index in outstanding {
+            self.set(index, Status::NotRun, at);
+        }
+    }
+
+    /// A person's word that a machine is off was given for the try of then. Before another one of these steps' machines,
+    /// or of any in a job that had ended, it is looked at again.
+    fn forget_words(&mut self, retried: Option<&[StepIndex]>) {
+        let frozen = Arc::clone(&self.frozen);
+        let steps = &frozen.graph.steps;
+        let items: Option<BTreeSet<&String>> = retried.map(|retried| {
+            let steps = retried.iter().filter_map(|index| steps.get(*index));
+            steps.flat_map(|step| &step.items).collect()
+        });
+        let given = |(index, step): (StepIndex, &Step)| {
+            let state = self.steps.get(index)?;
+            let word = step.kind.proves_off() && state.status == Status::Done && is_a_word(&state.outputs);
+            let meant = items
+                .as_ref()
+                .is_none_or(|items| step.items.iter().any(|item| items.contains(item)));
+            let waits = |item: &String| {
+                self.steps_of(item).any(|(step, state)| {
+                    step.kind.activates() && !matches!(state.status, Status::Done | Status::Running { .. })
+                })
+            };
+            (word && meant && step.items.iter().any(waits)).then_some(index)
+        };
+        let words: Vec<StepIndex> = steps.iter().enumerate().filter_map(given).collect();
+        for index in words {
+            if let Some(state) = self.steps.get_mut(index) {
+                state.renew();
+            }
+        }
+    }
+
+    /// What was read is read anew before anything is activated on it: the host was down or its clock was set back since, so
+    /// that nobody knows how old it is. A person's word has no age.
+    pub fn distrust_proofs(&mut self) {
+        for (step, state) in self.frozen.graph.steps.iter().zip(&mut self.steps) {
+            if step.kind.proves() && state.status == Status::Done && !is_a_word(&state.outputs) {
+                state.distrusted = true;
+            }
+        }
+    }
+
+    /// A job that a person reopened, or helped past a step, goes on, unless another error still stops it. What was
+    /// cancelled and has not ended yet goes on only by `retry`.
+    fn go_on(&mut self, at: Millis, retried: bool) {
+        let ending = self.outcome.is_none() && self.stopping == Some(Stopping::Cancelled) && !retried;
         self.outcome = None;
         self.ended_at = None;
         let graph = Arc::clone(&self.frozen);
@@ -404,7 +466,7 @@ impl Job {
             .iter()
             .zip(&graph.graph.steps)
             .any(|(state, step)| state.status == Status::Failed && step.stops_job);
-        if self.stopping != Some(Stopping::Cancelled) || !stopped {
+        if !ending && (self.stopping != Some(Stopping::Cancelled) || !stopped) {
             self.stopping = stopped.then_some(Stopping::Error);
         }
         self.recount(at);
@@ -618,6 +680,7 @@ impl StepState {
             outputs: Arc::default(),
             failure: None,
             doubted: false,
+            distrusted: false,
             waiting: 0,
             held: 0,
             view: View::Open,
@@ -653,9 +716,10 @@ impl StepState {
         // What can be probed is probed, as often as a retry would be allowed; then, and for the rest, a person decides.
         let over = over && !crate::codes::parks(&failure.code);
         if doubt && (over || step.effect.class == EffectClass::OneShot) {
+            let what = format!("it cannot be told whether `{}` happened: {}", step.id, failure.message);
             return Status::Stuck {
                 code: crate::codes::IN_DOUBT.to_owned(),
-                reason: format!("it cannot be told whether `{}` happened: {}", step.id, failure.message),
+                reason: format!("{what}; {}", step.kind.ways_out().replace("STEP", &step.id)),
             };
         }
         // Whether it happened stays as open as it is: a try with another version begins where this one would have.
@@ -676,4 +740,12 @@ impl StepState {
             until: at + (BACKOFF_FIRST_MS << exponent).min(BACKOFF_MAX_MS),
         }
     }
+}
+
+/// A proof that is a person's word.
+fn is_a_word(outputs: &Pairs) -> bool {
+    let proof = outputs
+        .get(PROOF)
+        .and_then(|text| serde_json::from_str::<FenceProof>(text).ok());
+    proof.is_some_and(|proof| proof.kind == ProofKind::HumanAttested)
 }

@@ -12,14 +12,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use landfall_recovery::codes;
-use landfall_recovery::document::{Known, read_inventory, read_plan};
+use landfall_recovery::document::{Known, Side, read_inventory, read_plan};
 use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
-use landfall_recovery::executor::{Limits, Next, OBSERVED_AT, Resumption, decide, resume};
+use landfall_recovery::executor::{Limits, Next, OBSERVED_AT, PROOF, Resumption, decide, resume, stale_proof};
 use landfall_recovery::freeze::{Frozen, FrozenItem, Pinned};
 use landfall_recovery::graph::{Graph, StepIndex, StepKind, Wait};
-use landfall_recovery::item::{ItemState, Phase};
-use landfall_recovery::job::{Job, Status};
+use landfall_recovery::item::{ItemState, Location, Phase};
+use landfall_recovery::job::{Job, Status, Stopping};
 use landfall_recovery::operations::Operation;
+use landfall_recovery::proof::{FenceProof, ProofKind};
 use landfall_recovery::simulate::makespan_ms;
 use landfall_recovery::words::{Direction, EffectClass, EffectFacts, Failure, Pairs};
 use proptest::prelude::*;
@@ -336,6 +337,12 @@ proptest! {
         world.record(Event::Restored { epoch: 2 });
         prop_assert!(decide(&world.job, world.now, &limits()).next.is_empty());
         prop_assert!(resume(&world.job).is_empty());
+        let mut cancelled = world.job.clone();
+        let cancel = Decision::Cancel { reason: "it is old".into() };
+        cancelled.apply(world.now, &Event::Operator { who: "admin".into(), decision: cancel });
+        prop_assert!(resume(&cancelled).is_empty(), "what nobody compared is not taken up");
+        let next = decide(&cancelled, world.now, &limits()).next;
+        prop_assert!(next.iter().all(|next| matches!(next, Next::End { .. })), "{:?}", next);
         let over: Vec<bool> = world.job.steps.iter().map(|state| state.status == Status::Done).collect();
         world.record(Event::Operator {
             who: "admin".into(),
@@ -579,6 +586,177 @@ fn a_proof_that_has_grown_old_is_made_anew() {
     assert_eq!(world.begun.iter().filter(|step| **step == fence).count(), 2);
     assert_eq!(world.begun.iter().filter(|step| **step == start).count(), 1);
     assert!(matches!(world.job.outcome, Some((Outcome::Succeeded, _))));
+}
+
+fn decided(world: &mut World, decision: Decision) {
+    world.record(Event::Operator {
+        who: "me".into(),
+        decision,
+    });
+}
+
+/// A job whose `db` is fenced as `kind` says, and whose next start fails for good.
+fn fenced(kind: ProofKind) -> (Arc<Frozen>, World) {
+    let frozen = frozen(Operation::UnplannedFailover, EffectClass::Keyed);
+    let (fence, start) = (
+        frozen.graph.find("fence/db").unwrap(),
+        frozen.graph.find("start/db").unwrap(),
+    );
+    let mut world = World::new(Arc::clone(&frozen));
+    for _ in 0..500 {
+        if world.turn() {
+            break;
+        }
+        let Some(step) = world.under_way.first().copied() else {
+            break;
+        };
+        if step == fence {
+            world.under_way.remove(0);
+            let Side { site, machine } = frozen.items["db"].item.source.clone();
+            let proof = FenceProof {
+                site,
+                machine,
+                kind,
+                evidence: Pairs::new(),
+                observed_at: world.now,
+                held: None,
+            };
+            let outputs = Pairs::from([
+                (PROOF.to_owned(), serde_json::to_string(&proof).unwrap()),
+                (OBSERVED_AT.to_owned(), world.now.to_string()),
+            ]);
+            let result = StepResult::Done {
+                outputs: Arc::new(outputs),
+            };
+            world.record(Event::Outcome { step, result });
+        } else {
+            world.end_one(0, if step == start { Fate::FailsForGood } else { Fate::Works });
+        }
+    }
+    assert!(world.job.outcome.is_some(), "it ended");
+    assert_eq!(world.job.steps[start].status, Status::Failed);
+    (frozen, world)
+}
+
+#[test]
+fn x03_a_persons_word_does_not_outlive_the_job_that_it_was_given_for() {
+    let (frozen, mut world) = fenced(ProofKind::HumanAttested);
+    let (fence, start) = (
+        frozen.graph.find("fence/db").unwrap(),
+        frozen.graph.find("start/db").unwrap(),
+    );
+    // Two weeks later.
+    world.now += 14 * 86_400_000;
+    decided(&mut world, Decision::Retry { steps: vec![start] });
+    assert_eq!(world.job.steps[fence].status, Status::Pending);
+    let next = decide(&world.job, world.now, &limits()).next;
+    let begins = |wanted: StepIndex| {
+        next.iter()
+            .any(|next| matches!(next, Next::Begin { step, .. } if *step == wanted))
+    };
+    assert!(
+        begins(fence) && !begins(start),
+        "the source is looked at before anything else: {next:?}"
+    );
+}
+
+#[test]
+fn x03_a_proof_about_another_machine_starts_nothing() {
+    let (frozen, world) = fenced(ProofKind::VerifiedOff);
+    let start = frozen.graph.find("start/db").unwrap();
+    assert_eq!(stale_proof(&world.job, start, world.now), None);
+    let mut moved = Frozen::clone(&frozen);
+    moved.items.get_mut("db").unwrap().item.source.machine = "vm-other".to_owned();
+    let job = Job::fold(Arc::new(moved), &world.records);
+    assert!(stale_proof(&job, start, world.now).is_some());
+}
+
+#[test]
+fn x03_what_was_read_before_the_host_was_down_is_read_again() {
+    let (frozen, mut world) = fenced(ProofKind::VerifiedOff);
+    let (fence, start) = (
+        frozen.graph.find("fence/db").unwrap(),
+        frozen.graph.find("start/db").unwrap(),
+    );
+    assert_eq!(stale_proof(&world.job, start, world.now), None);
+    world.job.distrust_proofs();
+    assert_eq!(stale_proof(&world.job, start, world.now), Some((fence, true)));
+    let (_, mut given) = fenced(ProofKind::HumanAttested);
+    given.job.distrust_proofs();
+    assert_eq!(stale_proof(&given.job, start, given.now), None, "a word has no age");
+}
+
+#[test]
+fn x03_the_source_too_is_started_on_a_fresh_proof_only() {
+    let mut frozen = Frozen::clone(&frozen(Operation::ResumeProtection, EffectClass::Keyed));
+    frozen.direction = Direction::Reverse;
+    for item in frozen.items.values_mut() {
+        item.state.direction = Direction::Reverse;
+        item.state.location = Some(Location::Original);
+        item.state.created = Some("vm".to_owned());
+    }
+    frozen.graph = Graph::default();
+    frozen.build_graph();
+    frozen.set_effects(|_| Some(EffectFacts::new(EffectClass::Keyed)));
+    let frozen = Arc::new(frozen);
+    let (proof, start) = (
+        frozen.graph.find("prove-old-off/db").unwrap(),
+        frozen.graph.find("start-source/db").unwrap(),
+    );
+    let mut world = World::new(Arc::clone(&frozen));
+    let mut aged = false;
+    for _ in 0..500 {
+        if !aged && world.job.steps[proof].status == Status::Done {
+            world.now += 120_000;
+            aged = true;
+        }
+        if world.turn() {
+            break;
+        }
+        world.end_one(0, Fate::Works);
+    }
+    assert!(aged && matches!(world.job.outcome, Some((Outcome::Succeeded, _))));
+    let begun = |wanted: StepIndex| world.begun.iter().filter(|step| **step == wanted).count();
+    assert_eq!((begun(proof), begun(start)), (2, 1));
+}
+
+#[test]
+fn a_clock_that_was_ahead_makes_nobody_wait() {
+    let frozen = frozen(Operation::PlannedFailover, EffectClass::Keyed);
+    let mut world = World::new(Arc::clone(&frozen));
+    // The host came up a day ahead, and something failed for the moment.
+    world.now = 86_400_000;
+    assert!(!world.turn());
+    world.end_one(0, Fate::FailsForNow);
+    let index = world.job.backing_off().next().unwrap();
+    let waits = |now: u64| {
+        let plan = decide(&world.job, now, &limits());
+        !plan
+            .next
+            .iter()
+            .any(|next| matches!(next, Next::Begin { step, .. } if *step == index))
+    };
+    assert!(waits(world.now) && !waits(world.now + 60_000));
+    assert!(!waits(1_000), "the clock was set right");
+}
+
+#[test]
+fn what_was_cancelled_is_not_taken_up_by_a_skip() {
+    let frozen = frozen(Operation::UnplannedFailover, EffectClass::OneShot);
+    let mut world = World::new(Arc::clone(&frozen));
+    assert!(!world.turn());
+    world.end_one(0, Fate::NobodyKnows);
+    let stuck = world.job.stuck().next();
+    decided(&mut world, Decision::Cancel { reason: "no".into() });
+    let step = stuck.unwrap_or(0);
+    decided(
+        &mut world,
+        Decision::Skip {
+            step,
+            reason: "no".into(),
+        },
+    );
+    assert_eq!(world.job.stopping, Some(Stopping::Cancelled));
 }
 
 #[test]

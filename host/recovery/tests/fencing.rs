@@ -226,6 +226,7 @@ enum Act {
     Restore,
     Attest(usize),
     Retry(usize),
+    Cancel(usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -466,6 +467,9 @@ impl State {
             if left.people > 0 && (troubled || host.job.held.is_some()) {
                 acts.push(Act::Retry(h));
             }
+            if left.people > 0 && host.job.held.is_some() {
+                acts.push(Act::Cancel(h));
+            }
         }
         acts.extend((0..self.world.late.len()).map(Act::Deliver));
         let if_left = |count: u8, act| (count > 0).then_some(act);
@@ -588,6 +592,21 @@ impl State {
                 if held {
                     host.take_up(now);
                 }
+            }
+            Act::Cancel(h) => {
+                left.people -= 1;
+                let host = &mut self.hosts[h];
+                let decision = Decision::Cancel {
+                    reason: "it is old".to_owned(),
+                };
+                host.record(
+                    now,
+                    Event::Operator {
+                        who: "me".into(),
+                        decision,
+                    },
+                );
+                host.take_up(now);
             }
         }
         let now = self.now;

@@ -6,6 +6,7 @@
 use landfall_recovery::codes;
 use landfall_recovery::document::Side;
 use landfall_recovery::executor::{OBSERVED_AT, PROOF};
+use landfall_recovery::graph::StepKind;
 use landfall_recovery::operations::Operation;
 use landfall_recovery::proof::{FenceProof, ProofKind, Reading};
 use landfall_recovery::words::{Failure, Pairs};
@@ -105,7 +106,7 @@ fn not_proved(task: &Task, source: &Side, what: &str) -> Report {
     let (job, id) = (&task.frozen.job, &task.step().id);
     let Side { site, machine } = source;
     let message = format!("the source `{machine}` at site `{site}` is not proved off: {what}");
-    if task.frozen.operation == Operation::PlannedFailover {
+    if task.frozen.operation == Operation::PlannedFailover && task.step().kind == StepKind::Fence {
         return Report::Failed(Failure::definite(codes::NOT_FENCED, message));
     }
     let ways = format!(

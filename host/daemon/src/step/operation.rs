@@ -94,8 +94,13 @@ async fn probe(task: &Task, adapter: &Adapter, call: &Call, operation: Operation
                 };
             }
             Ok(ProbeAnswer::Unknown(why)) => {
-                let id = &task.step().id;
-                let reason = format!("the far side cannot tell whether `{id}` happened: {why}");
+                let step = task.step();
+                let ways = step
+                    .kind
+                    .ways_out()
+                    .replace("JOB", &task.frozen.job)
+                    .replace("STEP", &step.id);
+                let reason = format!("the far side cannot tell whether `{}` happened: {why}; {ways}", step.id);
                 return Report::Stuck {
                     code: landfall_recovery::codes::IN_DOUBT,
                     reason,
