@@ -1,12 +1,14 @@
 //! kill -9 at any instant: no step is lost, none is done twice, and work goes on by itself, except where a one-shot
 //! effect is in doubt.
 
+use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::backup::{backup, restore};
 use crate::harness::answers::Job;
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::eventually;
@@ -241,7 +243,7 @@ fn in_doubt() -> (World, Receiver, String) {
         &plan(&["db"], &["name: page-them, runbook: webhook, after: [tier-db]"]),
     );
     let job = world.launch("test", &json!({}));
-    assert_eq!(job.step(HOOK).class, "one-shot");
+    assert_eq!(world.job(&job.id).step(HOOK).class, "one-shot");
     eventually("the hook was sent", || (receiver.count() == 1).then_some(()));
     world.restart_daemon();
     (world, receiver, job.id)
@@ -352,4 +354,86 @@ fn a_daemon_that_is_told_to_stop_loses_nothing_either() {
     let ended = watching.end().code(0);
     assert!(ended.err.contains("connection to the daemon is lost"), "{ended}");
     assert_whole(&world, &world.job(&job.id));
+}
+
+#[test]
+fn x02_t04_a_daemon_whose_disk_fails_ends_and_its_job_goes_on_when_the_disk_works() {
+    let items = ["db", "web"];
+    let mut ended = 0;
+    for n in [90, 110, 130, 160, 200] {
+        let mut world = World::protected(&Inventory::of(&items), &plan(&items, &[]));
+        for operation in ["shutdown", "create-machine", "start"] {
+            world.lab.latency(operation, 100, 100);
+        }
+        let fail = format!("{n}:5:1");
+        world.preload_shim(&[
+            ("LANDFALL_SHIM_FAIL", &fail),
+            ("LANDFALL_SHIM_FILES", "landfall.db,landfall.db-wal,landfall.mark"),
+        ]);
+        if !world.try_restart_daemon() {
+            // It died as it began, and nothing had been asked of it.
+            continue;
+        }
+        let request = json!({"operation": "planned-failover", "plan": "hr", "confirm": "hr"});
+        world.api.post_into_the_void("api/v1/jobs", &request);
+        eventually("the daemon ends, or the job does", || {
+            let over = world.newest_job().is_some_and(|job| job.rests());
+            (over || world.daemon_has_ended()).then_some(())
+        });
+        ended += u32::from(world.daemon_has_ended());
+        fs::remove_file(world.path("daemon.preload")).unwrap();
+        world.restart_daemon();
+        let job = world.newest_job().expect("a job");
+        if job.steps.iter().all(|step| step.id != "shutdown/db") {
+            // It died before it had taken it.
+            continue;
+        }
+        let job = world.rest(&job.id);
+        assert_eq!(job.status, "succeeded", "at operation {n}: {:#?}", troubles(&job));
+        for item in items {
+            let machine = job.item(item).machine.as_ref().unwrap();
+            assert_eq!(world.lab.lost(item, machine), 0, "records of {item}");
+        }
+        world.lab.assert_sound();
+    }
+    assert!(ended > 0, "no operation of a job failed");
+}
+
+#[test]
+fn x02_x03_a_job_is_not_abandoned_while_it_may_start_a_machine() {
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    world.lab.latency("start", 1_500, 1_500);
+    let job = world.launch("planned-failover", &json!({}));
+    world.step_is(&job.id, "start/db", "running");
+    let refused = world.cli(&["job", "abandon", &job.id, "--reason", "enough"]).code(5);
+    assert!(
+        refused.err.contains("LF0316") && refused.err.contains("job cancel"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(world.rest(&job.id).status, "succeeded");
+}
+
+#[test]
+fn x09_a_cancelled_restored_job_sends_nothing() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    world.lab.latency("shutdown", 1_000, 1_000);
+    let job = world.launch("planned-failover", &json!({}));
+    world.step_is(&job.id, "shutdown/db", "running");
+    let file = backup(&world);
+    world.rest(&job.id);
+    restore(&mut world, &file);
+    // By now the machine may be live at home again; nobody compared.
+    let before = world.lab.ledger().len();
+    world.cli(&["job", "cancel", &job.id, "--reason", "it is old"]).code(0);
+    let over = world.rest(&job.id);
+    assert_eq!(over.status, "cancelled");
+    let sent: Vec<_> = world
+        .lab
+        .ledger()
+        .into_iter()
+        .skip(before)
+        .filter(|line| line.job.is_some())
+        .collect();
+    assert!(sent.is_empty(), "{sent:?}");
 }

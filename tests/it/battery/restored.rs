@@ -115,6 +115,7 @@ fn x09_a_daemon_that_wakes_beside_its_restored_successor_does_no_harm() {
         );
         assert!(harm.is_none(), "{harm:?}");
     }
+    assert!(refused > 0, "no target refused an old epoch");
     let what = format!("old daemons that wake beside their restored successor; {refused} orders refused");
     report("X09", &what, jobs, &Harm::default());
 }

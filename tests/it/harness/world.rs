@@ -111,6 +111,12 @@ impl World {
         self.ask(operation, more).ok()
     }
 
+    /// The newest job, if the daemon lives to tell.
+    pub(crate) fn newest_job(&self) -> Option<Job> {
+        let page: Value = self.api.try_get("api/v1/jobs?limit=1")?.ok();
+        self.try_job(page.pointer("/items/0/id")?.as_str()?)
+    }
+
     /// Starts a job and waits until it rests.
     #[track_caller]
     pub(crate) fn run(&self, operation: &str, more: &Value) -> Job {

@@ -6,7 +6,9 @@
 //! - `LANDFALL_SHIM_TRACE`: where to record.
 //! - `LANDFALL_SHIM_NO_SYNC`: syncs do nothing and are not recorded, as if the program had forgotten them.
 //! - `LANDFALL_SHIM_CLOCK`: a file with eight bytes, the seconds by which the clock on the wall is wrong now.
-//! - `LANDFALL_SHIM_FAIL`: `N:ERRNO`: from the N-th operation on, all fail.
+//! - `LANDFALL_SHIM_FAIL`: `N:ERRNO`: from the N-th operation on, all fail; `N:ERRNO:1`: that one alone, as a disk that
+//!   forgets what it could not write and then works on.
+//! - `LANDFALL_SHIM_SLOW`: every sync takes so many milliseconds more.
 
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +24,8 @@ struct Shim {
     endings: Vec<String>,
     trace: Option<Mutex<c_int>>,
     no_sync: bool,
-    fail: Option<(u64, c_int)>,
+    fail: Option<(u64, c_int, bool)>,
+    slow: Option<std::time::Duration>,
     clock: Option<c_int>,
     seen: AtomicU64,
 }
@@ -44,9 +47,11 @@ fn shim() -> &'static Shim {
             unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) }
         });
         let fail = given("LANDFALL_SHIM_FAIL").and_then(|text| {
-            let (n, errno) = text.split_once(':')?;
-            Some((n.parse().ok()?, errno.parse().ok()?))
+            let mut parts = text.split(':');
+            let (n, errno) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            Some((n, errno, parts.next().is_some()))
         });
+        let slow = given("LANDFALL_SHIM_SLOW").and_then(|text| text.parse().ok());
         Shim {
             endings: given("LANDFALL_SHIM_FILES")
                 .map(|files| files.split(',').map(str::to_owned).collect())
@@ -54,6 +59,7 @@ fn shim() -> &'static Shim {
             trace,
             no_sync: given("LANDFALL_SHIM_NO_SYNC").is_some(),
             fail,
+            slow: slow.map(std::time::Duration::from_millis),
             clock,
             seen: AtomicU64::new(0),
         }
@@ -73,7 +79,7 @@ impl Shim {
     fn fails(&self) -> bool {
         let number = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
         match self.fail {
-            Some((from, errno)) if number >= from => {
+            Some((from, errno, once)) if number == from || (number > from && !once) => {
                 // SAFETY: the place of this thread's errno.
                 unsafe { *libc::__errno_location() = errno };
                 true
@@ -196,6 +202,9 @@ fn synced(real: Sync, fd: c_int) -> c_int {
         }
         if shim().no_sync {
             return 0;
+        }
+        if let Some(longer) = shim().slow {
+            std::thread::sleep(longer);
         }
     }
     // SAFETY: the caller's own argument.
