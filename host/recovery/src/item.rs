@@ -453,6 +453,7 @@ impl ItemState {
         match self.direction {
             Direction::Forward => {
                 self.phase = Phase::Unprotected;
+                self.other_replica = None;
                 self.clear_risk();
             }
             Direction::Reverse => {
