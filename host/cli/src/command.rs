@@ -23,9 +23,11 @@ mod policy;
 mod protect;
 mod reconcile;
 mod reference;
+mod release;
 mod reprotect;
 mod request;
 mod site;
+mod unprotect;
 
 use std::path::Path;
 
@@ -124,7 +126,9 @@ enum Command {
     /// Where a machine runs at both sites, say which one stays
     ChooseDirection(choose_direction::Arguments),
     /// Stop replication and delete the replica
-    Unprotect(plain::Arguments),
+    Unprotect(unprotect::Arguments),
+    /// Let go of a machine whose copy away from home is lost or stays there for ever; does nothing at any site
+    Release(release::Arguments),
     /// Jobs: follow them, and decide where they need a person
     #[command(subcommand)]
     Job(job::Command),
@@ -205,7 +209,8 @@ impl Cli {
             Command::ResumeProtection(arguments) => arguments.run(&context, "resume-protection").await,
             Command::Fence(arguments) => arguments.run(&context, "fence").await,
             Command::ChooseDirection(arguments) => arguments.run(&context).await,
-            Command::Unprotect(arguments) => arguments.run(&context, "unprotect").await,
+            Command::Unprotect(arguments) => arguments.run(&context).await,
+            Command::Release(arguments) => arguments.run(&context).await,
             Command::Cleanup(arguments) => arguments.run(&context, "cleanup").await,
             Command::Commit(arguments) => arguments.run(&context).await,
             Command::Job(command) => command.run(&context).await,

@@ -293,7 +293,7 @@ fn to_skip(job: &Job, request: &DecisionRequest) -> Result<StepIndex, Refusal> {
         .graph()
         .steps
         .get(index)
-        .is_some_and(|step| step.kind.skip() == Skip::Refused)
+        .is_some_and(|step| step.kind.skip(job.frozen.operation) == Skip::Refused)
     {
         return Err(refused("is a proof; without it no machine is activated"));
     }

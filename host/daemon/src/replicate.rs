@@ -235,6 +235,7 @@ fn wanted(state: &ItemState) -> bool {
                     | Operation::ResumeProtection
                     | Operation::Commit
                     | Operation::Unprotect
+                    | Operation::Release
             )
     })
 }

@@ -430,8 +430,8 @@ impl Runner {
                 .or_insert_with(|| self.engine.world().items.get(&item).cloned().unwrap_or_default());
             // Nothing of what was sent to another replica is in this one.
             let anew = match &change {
-                ItemEvent::Turned { .. } | ItemEvent::Unprotected => true,
-                ItemEvent::ReplicaPrepared { replica } => state.replica.as_ref() != Some(replica),
+                ItemEvent::Turned { .. } | ItemEvent::Unprotected | ItemEvent::Released => true,
+                ItemEvent::ReplicaPrepared { replica, .. } => state.replica.as_ref() != Some(replica),
                 _ => false,
             };
             state.apply(&change);

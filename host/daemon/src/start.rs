@@ -23,7 +23,7 @@ use landfall_store::{Batch, JobRow, Space};
 
 use self::look::Listing;
 pub(crate) use self::look::{PAGES_MAX, Sites, facts, machines as list_machines, observe};
-use self::subject::{confirmed, direction_of, subject_of};
+use self::subject::{confirmed, direction_of, subject_of, typed};
 use crate::api::wire::{JobRequest, ReadinessView};
 use crate::clock;
 use crate::contract::{from_call_error, from_effect};
@@ -112,9 +112,15 @@ pub(crate) async fn start(
     confirmed(&request, operation, &plan, &taken, direction)?;
     let mut frozen = shape(engine, (operation, direction), plan, items, &request, who, requested_at)?;
     place(engine, &mut frozen, &request, &sites, &listing)?;
+    can_return(&frozen, &listing)?;
+    if let Some(why) = gives_up(&frozen, &listing) {
+        let items: Vec<&String> = frozen.items.keys().collect();
+        typed(&request, operation, &frozen.plan, &items, Some(&why))?;
+    }
     pin(engine, &mut frozen)?;
     choose_policy(engine, &mut frozen, &request, &sites).await?;
     frozen.findings = known_findings(engine, &frozen, &sites);
+    frozen.findings.extend(left_behind(&frozen, request.reason.as_deref()));
     frozen.findings.extend(left_out);
     frozen
         .findings
@@ -148,6 +154,74 @@ fn not_at_source(operation: Operation, missing: &BTreeSet<String>, frozen: &Froz
         Some(finding(codes::NOT_AT_SOURCE, Severity::Error, name, cause))
     };
     missing.iter().filter_map(say).collect()
+}
+
+/// A recovered machine is given up only for a source that is there.
+fn can_return(frozen: &Frozen, listing: &Listing) -> Result<(), Refusal> {
+    if frozen.keep != Some(Keep::Source) {
+        return Ok(());
+    }
+    let unseen = |(name, item): (&String, &Box<FrozenItem>)| {
+        let cause = format!(
+            "{}: the recovered machine may be the only one",
+            listing.unseen(&item.item)?
+        );
+        let cure = format!(
+            "wait until it is there again, or keep the recovered machine: `--keep {}`",
+            item.item.target_site
+        );
+        Some(Finding {
+            cure,
+            ..finding(codes::NOT_AT_SOURCE, Severity::Error, name, cause)
+        })
+    };
+    let findings: Vec<Finding> = frozen.items.iter().filter_map(unseen).collect();
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{} is refused", frozen.operation);
+    Err(Refusal::findings(codes::PREFLIGHT_REFUSED, what, findings))
+}
+
+/// What this deletes or gives up that may be the only copy, so that it wants a name typed.
+fn gives_up(frozen: &Frozen, listing: &Listing) -> Option<String> {
+    match frozen.operation {
+        Operation::ChooseDirection if frozen.keep == Some(Keep::Source) => {
+            Some("it deletes the recovered machine with all that it wrote".to_owned())
+        }
+        Operation::Unprotect => frozen.items.values().find_map(|item| {
+            let unseen = listing.unseen(&item.item)?;
+            Some(format!("{unseen}: the replica that it deletes may be the only copy"))
+        }),
+        Operation::Release => Some("it lets go of what is away from home, for ever".to_owned()),
+        _ => None,
+    }
+}
+
+/// What Landfall made for items that it is to know nothing more of, and why.
+fn left_behind(frozen: &Frozen, reason: Option<&str>) -> Vec<Finding> {
+    let Some(reason) = reason else { return Vec::new() };
+    let say = |(name, item): (&String, &Box<FrozenItem>)| {
+        let state = &item.state;
+        let things = [
+            ("machine", &state.target_machine),
+            ("test machine", &state.test_machine),
+            ("replica", &state.replica),
+            ("replica", &state.other_replica),
+        ];
+        let named = |(what, id): (&str, &Option<String>)| Some(format!("{what} `{}`", id.as_ref()?));
+        let mut left: Vec<String> = things.into_iter().filter_map(named).collect();
+        if left.is_empty() {
+            left.push("nothing".to_owned());
+        }
+        let cause = format!(
+            "{} released `{name}` ({reason}); left behind: {}",
+            frozen.requested_by,
+            left.join(", ")
+        );
+        finding(codes::LEFT_BEHIND, Severity::Warning, name, cause)
+    };
+    frozen.items.iter().map(say).collect()
 }
 
 /// Keeps the items for which the operation is legal, or refuses with everything that stands against it. Operations
@@ -239,6 +313,12 @@ fn shape(
     if request.accept_split_brain_risk.is_some() && operation != Operation::UnplannedFailover {
         return Err(Refusal::bad_request(
             "a risk is accepted for an unplanned failover only".to_owned(),
+        ));
+    }
+    let reason = request.reason.as_ref().filter(|reason| !reason.trim().is_empty());
+    if reason.is_some() != (operation == Operation::Release) {
+        return Err(Refusal::bad_request(
+            "a release wants a `reason`, and nothing else has one".to_owned(),
         ));
     }
     if request.fence_on_return && request.accept_split_brain_risk.is_none() {
@@ -478,6 +558,10 @@ fn injected_steps(frozen: &Frozen) -> Result<(), Refusal> {
 
 /// Pins every plugin that the job may call.
 fn pin(engine: &Engine, frozen: &mut Frozen) -> Result<(), Refusal> {
+    // It calls nobody, and what is lost may have no plugin any more.
+    if frozen.operation == Operation::Release {
+        return Ok(());
+    }
     let items = frozen.items.values().map(|item| &item.item);
     frozen.plugins = pins(engine, items, &frozen.plan, frozen.operation)?;
     Ok(())
@@ -638,6 +722,15 @@ fn known_findings(engine: &Engine, frozen: &Frozen, sites: &Sites) -> Vec<Findin
         Operation::PlannedFailover | Operation::UnplannedFailover
     );
     if real {
+        let left = |(name, item): (&String, &Box<FrozenItem>)| {
+            let machine = item.state.leftover().filter(|_| item.turn.is_none())?;
+            let cause = format!(
+                "an earlier failover left `{machine}` at `{}`; it is stopped, proved off and deleted first",
+                item.item.target_site
+            );
+            Some(finding(codes::LEFTOVER, Severity::Warning, name, cause))
+        };
+        findings.extend(frozen.items.iter().filter_map(left));
         let plan = &frozen.plan.name;
         let tested = engine.world().tested.get(plan).cloned();
         let now = subject(

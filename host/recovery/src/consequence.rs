@@ -8,7 +8,7 @@ use crate::graph::{Step, StepKind};
 use crate::item::{ItemEvent, Recovered, Trouble};
 use crate::job::{Job, Status};
 use crate::operations::Operation;
-use crate::proof::FenceProof;
+use crate::proof::{FenceProof, ProofKind};
 use crate::words::{Consistency, Millis, Pairs};
 
 /// The consequences of a record for the items of a job. `job` has the record applied.
@@ -61,12 +61,13 @@ fn done(job: &Job, at: Millis, step: &Step, outputs: &Pairs) -> Option<(String, 
             machine: outputs.get("machine")?.clone(),
             test,
             recovered: chosen(job, &item)?,
+            test_until: ends(job, at),
         },
         StepKind::Start => ItemEvent::Activated {
             test,
             proof: proof(job, &item).map(|proof| proof.kind),
             rto_ms: at.saturating_sub(job.frozen.requested_at),
-            test_until: job.frozen.test_ttl_ms.map(|ttl| at.saturating_add(ttl)),
+            test_until: ends(job, at),
             fence_on_return: job.frozen.risk.as_ref().is_some_and(|risk| risk.fence_on_return),
         },
         StepKind::Delete => ItemEvent::Deleted {
@@ -75,18 +76,20 @@ fn done(job: &Job, at: Millis, step: &Step, outputs: &Pairs) -> Option<(String, 
         StepKind::ChangePoint => ItemEvent::PointChanged {
             recovered: chosen(job, &item)?,
         },
+        StepKind::DeleteTest => ItemEvent::Deleted { test: true },
         // A source that is proved off after a failover on a person's word.
         StepKind::Fence if matches!(job.frozen.operation, Operation::Fence | Operation::ChooseDirection) => {
-            ItemEvent::Fenced
+            off(outputs)
         }
-        // Where the old source is chosen, the choice is not over before it runs.
-        StepKind::ProveOldOff if job.frozen.operation != Operation::ChooseDirection => ItemEvent::Fenced,
+        // The old source is proved off before its disks are written. Elsewhere this is about what a failover made.
+        StepKind::ProveOldOff if frozen.turn.is_some() => off(outputs),
         StepKind::Return => ItemEvent::Returned,
         StepKind::Shutdown | StepKind::Hold if job.frozen.operation.failover_kind().is_some() => {
             ItemEvent::SourceStopped
         }
         StepKind::DeleteSource => ItemEvent::AwayDeleted,
         StepKind::DeleteOtherReplica => ItemEvent::OtherReplicaDeleted,
+        StepKind::Forget if job.frozen.operation == Operation::Release => ItemEvent::Released,
         StepKind::Forget => ItemEvent::Unprotected,
         StepKind::DoomPoints => ItemEvent::PointsDoomed,
         StepKind::DeletePoints => ItemEvent::PointsDeleted,
@@ -95,10 +98,29 @@ fn done(job: &Job, at: Millis, step: &Step, outputs: &Pairs) -> Option<(String, 
     Some((item, event))
 }
 
+/// When a test ends by itself that is this far now.
+fn ends(job: &Job, at: Millis) -> Option<Millis> {
+    job.frozen.test_ttl_ms.map(|ttl| at.saturating_add(ttl))
+}
+
+/// What the proof that an old source is off means for the risk: a person's word was what began it.
+fn off(outputs: &Pairs) -> ItemEvent {
+    let proof = outputs
+        .get(PROOF)
+        .and_then(|text| serde_json::from_str::<FenceProof>(text).ok());
+    match proof.map(|proof| proof.kind) {
+        Some(ProofKind::HumanAttested) => ItemEvent::Attested,
+        _ => ItemEvent::Fenced,
+    }
+}
+
 /// The first replica of an item, or the one with which its replication turns round.
 fn prepared(job: &Job, item: &FrozenItem, replica: String) -> ItemEvent {
     match &item.turn {
-        None => ItemEvent::ReplicaPrepared { replica },
+        None => ItemEvent::ReplicaPrepared {
+            replica,
+            options: job.frozen.options.clone(),
+        },
         Some(turn) => ItemEvent::Turned {
             direction: job.frozen.direction,
             replica,

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::operations::Operation;
 use crate::words::{EffectFacts, Millis};
 
 /// Index of a step in its graph.
@@ -140,6 +141,10 @@ pub enum StepKind {
     Stop,
     /// Delete it.
     Delete,
+    /// Stop a test machine, where that is a part of something else.
+    StopTest,
+    /// Delete it.
+    DeleteTest,
     /// Make a replica at the target.
     PrepareReplica,
     /// The first full copy.
@@ -177,9 +182,18 @@ pub enum StepKind {
 }
 
 impl StepKind {
-    /// What a person's `job skip` of this step means.
-    pub fn skip(&self) -> Skip {
+    /// What a person's `job skip` of this step means in a job of this operation.
+    pub fn skip(&self, operation: Operation) -> Skip {
+        // What is at a site that is lost for good cannot be removed, and must not keep its machine for ever. Where it might
+        // still run, a proof stands behind it.
+        let lets_go = matches!(
+            operation,
+            Operation::Cleanup | Operation::Unprotect | Operation::ResumeProtection | Operation::ChooseDirection
+        );
         match self {
+            Self::Stop | Self::Delete if lets_go => Skip::GoesOn,
+            // The machine that was recovered is given up only for one that runs.
+            Self::StartSource if operation != Operation::ChooseDirection => Skip::GoesOn,
             // Without its proof no machine is activated, whoever asks (X03).
             Self::Fence | Self::ProveIsolation | Self::ProveOldOff => Skip::Refused,
             Self::Action { .. }
@@ -192,6 +206,9 @@ impl StepKind {
             | Self::Stonith
             | Self::Release
             | Self::ReleaseSource
+            | Self::StopTest
+            | Self::DeleteTest
+            | Self::DeleteSource
             | Self::DeleteReplica
             | Self::DeleteOtherReplica
             | Self::Milestone => Skip::GoesOn,

@@ -185,6 +185,8 @@ pub enum ItemEvent {
     ReplicaPrepared {
         /// Its reference.
         replica: String,
+        /// What the request said to the adapters.
+        options: Pairs,
     },
     /// The other site made a replica: the item is replicated in the other direction from now on.
     Turned {
@@ -209,6 +211,8 @@ pub enum ItemEvent {
         test: bool,
         /// From which point.
         recovered: Recovered,
+        /// When the test ends by itself, even if it goes no further.
+        test_until: Option<Millis>,
     },
     /// The created machine runs.
     Activated {
@@ -235,6 +239,8 @@ pub enum ItemEvent {
     },
     /// The old source is proved off: the risk is over.
     Fenced,
+    /// A person vouches that it is off: it counts as off until it is seen running, and the risk stays.
+    Attested,
     /// The recovered machine was given up for its source, which replicates again.
     Returned,
     /// A real failover switched the source off, or keeps it from starting.
@@ -245,6 +251,8 @@ pub enum ItemEvent {
     OtherReplicaDeleted,
     /// Its replica is gone: it is not protected any more.
     Unprotected,
+    /// A person let go of whatever is away from its home.
+    Released,
     /// Commit has begun.
     PointsDoomed,
     /// Commit is over.
@@ -277,8 +285,9 @@ impl ItemState {
                     trouble: None,
                 });
             }
-            ItemEvent::ReplicaPrepared { replica } => {
+            ItemEvent::ReplicaPrepared { replica, options } => {
                 self.replica = Some(replica.clone());
+                self.options.clone_from(options);
                 self.phase = Phase::Seeding;
             }
             ItemEvent::Turned { .. } => self.turn(event),
@@ -287,9 +296,11 @@ impl ItemState {
                 machine,
                 test,
                 recovered,
+                test_until,
             } => {
                 if *test {
                     self.test_machine = Some(machine.clone());
+                    self.test_until = *test_until;
                 } else {
                     self.created = Some(machine.clone());
                     self.place(Some(machine.clone()));
@@ -310,31 +321,30 @@ impl ItemState {
                     self.overlay = Overlay::Tested;
                     self.test_until = *test_until;
                 } else {
+                    // A change of point ends nothing that was agreed to at the failover.
+                    let agreed = *fence_on_return || (self.phase == Phase::FailedOver && self.fence_on_return);
                     self.phase = Phase::FailedOver;
                     self.created = None;
                     self.source_stopped = false;
                     self.risk_accepted = *proof == Some(ProofKind::HumanAttested);
-                    self.fence_on_return = self.risk_accepted && *fence_on_return;
+                    self.fence_on_return = self.risk_accepted && agreed;
                 }
             }
-            ItemEvent::Deleted { test: true } => {
-                self.test_machine = None;
-                self.test_until = None;
-                self.overlay = Overlay::None;
-            }
+            ItemEvent::Deleted { test: true } => self.forget_test(),
             ItemEvent::Deleted { test: false } => {
                 self.created = None;
                 self.place(None);
             }
             ItemEvent::PointChanged { recovered } => self.recovered = Some(recovered.clone()),
             ItemEvent::Fenced => self.clear_risk(),
+            ItemEvent::Attested => self.both_active = false,
             ItemEvent::Returned => {
                 self.clear_risk();
-                self.created = None;
                 self.source_stopped = false;
-                if self.location != Some(Location::Original) {
-                    self.place(None);
-                }
+                // What was recovered is a leftover from now on, until it is deleted.
+                let original = self.location == Some(Location::Original) && self.direction == Direction::Reverse;
+                let machine = self.placed(self.direction).map(str::to_owned);
+                self.created = machine.filter(|_| !original);
                 self.phase = Phase::Protected;
                 self.recovered = None;
             }
@@ -346,8 +356,15 @@ impl ItemState {
             }
             ItemEvent::OtherReplicaDeleted => self.other_replica = None,
             ItemEvent::Unprotected => self.unprotect(),
+            ItemEvent::Released => self.release(),
             ItemEvent::PointsDoomed => self.points_doomed = true,
-            ItemEvent::PointsDeleted => self.phase = Phase::Committed,
+            ItemEvent::PointsDeleted => {
+                self.phase = Phase::Committed;
+                // Where the machine away could not be deleted, it is nobody's from now on.
+                if self.direction == Direction::Reverse {
+                    self.target_machine = None;
+                }
+            }
             // Of a job that no longer has the item nothing follows.
             ItemEvent::Ended { job, trouble } if self.operation.as_ref().is_none_or(|held| held.job == *job) => {
                 self.end(*trouble);
@@ -400,10 +417,36 @@ impl ItemState {
         self.fence_on_return = false;
     }
 
+    fn forget_test(&mut self) {
+        self.test_machine = None;
+        self.test_until = None;
+        self.overlay = Overlay::None;
+    }
+
+    /// What a broken failover left is nobody's from now on, if it is there still.
+    fn forget_leftover(&mut self) {
+        if self.leftover().is_some() {
+            self.place(None);
+        }
+        self.created = None;
+    }
+
+    /// It counts as never protected; where its home is now stays known.
+    fn release(&mut self) {
+        self.forget_leftover();
+        *self = Self {
+            home: self.home.take().filter(|home| home.machine.is_some()),
+            operation: self.operation.take(),
+            last_job: self.last_job.take(),
+            ..Self::default()
+        };
+    }
+
     /// Without its replica it is what it was before it was protected in this direction.
     fn unprotect(&mut self) {
+        self.forget_test();
+        self.forget_leftover();
         self.replica = None;
-        self.created = None;
         self.source_stopped = false;
         self.options = Pairs::new();
         self.location = None;
@@ -412,7 +455,11 @@ impl ItemState {
         self.points_doomed = false;
         self.recovered = None;
         match self.direction {
-            Direction::Forward => self.phase = Phase::Unprotected,
+            Direction::Forward => {
+                self.phase = Phase::Unprotected;
+                self.other_replica = None;
+                self.clear_risk();
+            }
             Direction::Reverse => {
                 self.phase = Phase::Committed;
                 self.direction = Direction::Forward;
@@ -432,13 +479,13 @@ impl ItemState {
         }
         if finished == Some(Operation::ResumeProtection) && trouble.is_none() {
             self.source_stopped = false;
-            self.created = None;
+            self.forget_leftover();
         }
         // A cleanup that is over has nothing more to clean, and neither has a test that broke off before it made a
         // machine.
         let cleaned = finished == Some(Operation::Cleanup) && trouble.is_none();
         if cleaned || (self.overlay == Overlay::Testing && self.test_machine.is_none()) {
-            self.overlay = Overlay::None;
+            self.forget_test();
         }
     }
 

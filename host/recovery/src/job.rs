@@ -376,7 +376,12 @@ impl Job {
                 self.go_on(at, false);
             }
             Decision::Skip { step, .. } => {
-                let skip = self.frozen.graph.steps.get(*step).map(|step| step.kind.skip());
+                let skip = self
+                    .frozen
+                    .graph
+                    .steps
+                    .get(*step)
+                    .map(|step| step.kind.skip(self.frozen.operation));
                 if let Some(state) = self.steps.get_mut(*step) {
                     state.status = Status::Skipped {
                         goes_on: skip == Some(Skip::GoesOn),

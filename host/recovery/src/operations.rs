@@ -39,10 +39,12 @@ pub enum Operation {
     ChooseDirection,
     /// Stop replication and delete the replica (F32).
     Unprotect,
+    /// Let go of what is away from home and cannot be brought back: it counts as unprotected, and nothing is done anywhere.
+    Release,
 }
 
 /// Every operation, in the order of an item's life.
-pub const OPERATIONS: [Operation; 12] = [
+pub const OPERATIONS: [Operation; 13] = [
     Operation::Protect,
     Operation::Test,
     Operation::Cleanup,
@@ -55,6 +57,7 @@ pub const OPERATIONS: [Operation; 12] = [
     Operation::Fence,
     Operation::ChooseDirection,
     Operation::Unprotect,
+    Operation::Release,
 ];
 
 impl Operation {
@@ -88,6 +91,7 @@ impl Operation {
             Self::Fence => "fence",
             Self::ChooseDirection => "choose-direction",
             Self::Unprotect => "unprotect",
+            Self::Release => "release",
         }
     }
 
@@ -273,9 +277,12 @@ pub fn legal(state: &ItemState, way_back: WayBack, operation: Operation) -> bool
         }
         Operation::Fence => state.failed_over() && state.risk_accepted,
         Operation::ChooseDirection => state.phase == Phase::FailedOver && state.risk_accepted && !state.points_doomed,
-        Operation::Unprotect => {
-            state.overlay == Overlay::None
-                && matches!(state.phase, Phase::Seeding | Phase::Protected | Phase::Reprotecting)
+        Operation::Unprotect => matches!(state.phase, Phase::Seeding | Phase::Protected | Phase::Reprotecting),
+        // While it is away, or comes back, or is back: in all of these what is away may be lost, and with it every other way on.
+        Operation::Release => {
+            let back =
+                matches!(state.phase, Phase::Reprotecting | Phase::Protected) && state.direction == Direction::Reverse;
+            state.failed_over() || back
         }
     }
 }
@@ -291,81 +298,88 @@ fn broke_off(state: &ItemState) -> bool {
     })
 }
 
-/// The whole table: every state that an item can be in while no job works on it, in words, and what may be asked there. For
-/// the documentation.
+/// The whole table: every state that an item can be in while no job works on it and its state is not that of a backup, in
+/// words, and what may be asked there. For the documentation.
 pub fn table() -> Vec<(String, Vec<Operation>)> {
-    let ways = [WayBack::Reprotect, WayBack::PlannedFailover];
-    let mut rows = Vec::new();
-    let mut row = |words: String, state: &ItemState, way_back: WayBack| {
-        let legal = OPERATIONS
-            .into_iter()
-            .filter(|operation| legal(state, way_back, *operation));
-        rows.push((words, legal.collect()));
+    let legal = |(words, state, way_back): (String, ItemState, WayBack)| {
+        let legal = |operation: &Operation| legal(&state, way_back, *operation);
+        (words, OPERATIONS.into_iter().filter(legal).collect())
     };
+    states().into_iter().map(legal).collect()
+}
+
+/// The product of everything on which legality rests, without what cannot be.
+fn states() -> Vec<(String, ItemState, WayBack)> {
+    let mut states = Vec::new();
     for direction in [Direction::Forward, Direction::Reverse] {
         for phase in PHASES {
-            let state = ItemState {
-                phase,
-                direction,
-                ..ItemState::default()
-            };
             // Before it is protected there is one direction, and its first copy goes forward.
             if direction == Direction::Reverse && matches!(phase, Phase::Unprotected | Phase::Seeding) {
                 continue;
             }
-            let way = match direction {
-                _ if phase == Phase::Unprotected => String::new(),
-                Direction::Forward => " (forward)".to_owned(),
-                Direction::Reverse => " (reverse)".to_owned(),
+            let bare = ItemState {
+                phase,
+                direction,
+                ..ItemState::default()
             };
-            let away = phase == Phase::Committed && !state.at_home();
+            let way = match direction {
+                _ if phase == Phase::Unprotected => "",
+                Direction::Forward => " (forward)",
+                Direction::Reverse => " (reverse)",
+            };
+            let away = phase == Phase::Committed && !bare.at_home();
+            let ways = [WayBack::Reprotect, WayBack::PlannedFailover];
             for way_back in ways.into_iter().take(if away { 2 } else { 1 }) {
-                let how = match (away, way_back) {
-                    (true, WayBack::PlannedFailover) => ", comes back by a planned failover",
-                    _ => "",
-                };
-                row(format!("{}{way}{how}", describe(&state)), &state, way_back);
-            }
-            if phase == Phase::Protected {
-                let tested = ItemState {
-                    overlay: Overlay::Tested,
-                    ..state.clone()
-                };
-                row(format!("{}{way}", describe(&tested)), &tested, WayBack::default());
-                let broken = ItemState {
-                    operation: Some(InProgress {
-                        job: String::new(),
-                        operation: Operation::PlannedFailover,
-                        trouble: Some(Trouble::Failed),
-                    }),
-                    ..state.clone()
-                };
-                let words = format!("{}{way}, after a failover that broke off", describe(&broken));
-                row(words, &broken, WayBack::default());
-            }
-            if phase == Phase::FailedOver {
-                let risky = ItemState {
-                    risk_accepted: true,
-                    ..state.clone()
-                };
-                row(
-                    format!("{}{way}, on a person's word", describe(&risky)),
-                    &risky,
-                    WayBack::default(),
-                );
-                let both = ItemState {
-                    both_active: true,
-                    ..risky
-                };
-                row(
-                    format!("{}{way}, and running at both sites", describe(&both)),
-                    &both,
-                    WayBack::default(),
-                );
+                for (more, state) in variants(&bare) {
+                    let how = match way_back {
+                        WayBack::PlannedFailover => ", comes back by a planned failover",
+                        _ => "",
+                    };
+                    states.push((format!("{}{way}{how}{more}", describe(&state)), state, way_back));
+                }
             }
         }
     }
-    rows
+    states
+}
+
+/// A state, and what else can be true of it.
+fn variants(bare: &ItemState) -> Vec<(String, ItemState)> {
+    let either = |may: bool| if may { &[false, true][..] } else { &[false][..] };
+    let tests = matches!(bare.phase, Phase::Protected | Phase::FailedOver | Phase::Committed);
+    let mut variants = Vec::new();
+    for test in either(tests) {
+        for broke in either(bare.phase == Phase::Protected) {
+            for doomed in either(bare.phase == Phase::FailedOver) {
+                for risk in either(bare.failed_over()) {
+                    for both in either(*risk) {
+                        let said = [
+                            (*broke, ", after a failover that broke off"),
+                            (*doomed, ", after a commit that broke off"),
+                            (*risk, ", on a person's word"),
+                            (*both, ", and running at both sites"),
+                        ];
+                        let words = said.into_iter().filter(|(said, _)| *said).map(|(_, words)| words);
+                        let last = InProgress {
+                            job: String::new(),
+                            operation: Operation::PlannedFailover,
+                            trouble: Some(Trouble::Failed),
+                        };
+                        let state = ItemState {
+                            overlay: if *test { Overlay::Tested } else { Overlay::None },
+                            operation: broke.then_some(last),
+                            points_doomed: *doomed,
+                            risk_accepted: *risk,
+                            both_active: *both,
+                            ..bare.clone()
+                        };
+                        variants.push((words.collect(), state));
+                    }
+                }
+            }
+        }
+    }
+    variants
 }
 
 /// In the order of an item's life.
@@ -443,7 +457,7 @@ fn block(item: &str, state: &ItemState, facts: &Facts, operation: Operation) -> 
     // Of a target that is lost for good one must be able to let go.
     let needs_target = !matches!(
         operation,
-        Operation::Unprotect | Operation::Fence | Operation::ResumeProtection
+        Operation::Unprotect | Operation::Fence | Operation::ResumeProtection | Operation::Release
     );
     if needs_target && !reachable(target) {
         refuse(
@@ -546,23 +560,33 @@ mod tests {
             [
                 Operation::Cleanup,
                 Operation::PlannedFailover,
-                Operation::UnplannedFailover
+                Operation::UnplannedFailover,
+                Operation::Unprotect
             ]
         );
         state.overlay = Overlay::None;
         state.phase = Phase::FailedOver;
-        assert_eq!(allowed(&state), [Operation::ChangePoint, Operation::Commit]);
+        assert_eq!(
+            allowed(&state),
+            [Operation::ChangePoint, Operation::Commit, Operation::Release]
+        );
         state.phase = Phase::Committed;
-        assert_eq!(allowed(&state), [Operation::Reprotect]);
+        assert_eq!(allowed(&state), [Operation::Reprotect, Operation::Release]);
         state.direction = Direction::Reverse;
         state.phase = Phase::Reprotecting;
-        assert_eq!(allowed(&state), [Operation::Reprotect, Operation::Unprotect]);
+        assert_eq!(
+            allowed(&state),
+            [Operation::Reprotect, Operation::Unprotect, Operation::Release]
+        );
         state.phase = Phase::Protected;
-        assert_eq!(allowed(&state), ready);
+        assert_eq!(allowed(&state), [&ready[..], &[Operation::Release]].concat());
         state.phase = Phase::FailedOver;
-        assert_eq!(allowed(&state), [Operation::ChangePoint, Operation::Commit]);
+        assert_eq!(
+            allowed(&state),
+            [Operation::ChangePoint, Operation::Commit, Operation::Release]
+        );
         state.phase = Phase::Committed;
-        assert_eq!(allowed(&state), [Operation::Reprotect]);
+        assert_eq!(allowed(&state), [Operation::Reprotect, Operation::Release]);
     }
 
     #[test]
@@ -588,12 +612,16 @@ mod tests {
                 .collect();
             ways
         };
-        assert_eq!(ways(&state, WayBack::Reprotect), [Operation::Reprotect]);
-        assert_eq!(ways(&state, WayBack::ReverseReplication), [Operation::Reprotect]);
-        assert_eq!(ways(&state, WayBack::PlannedFailover), [Operation::PlannedFailover]);
+        let comes = |way| [way, Operation::Release];
+        assert_eq!(ways(&state, WayBack::Reprotect), comes(Operation::Reprotect));
+        assert_eq!(ways(&state, WayBack::ReverseReplication), comes(Operation::Reprotect));
+        assert_eq!(
+            ways(&state, WayBack::PlannedFailover),
+            comes(Operation::PlannedFailover)
+        );
         // Once it is back it goes out like any other.
         state.direction = Direction::Reverse;
-        assert_eq!(ways(&state, WayBack::PlannedFailover), [Operation::Reprotect]);
+        assert_eq!(ways(&state, WayBack::PlannedFailover), comes(Operation::Reprotect));
     }
 
     #[test]

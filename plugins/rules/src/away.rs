@@ -35,7 +35,7 @@ fn still_ours(case: &Case<'_>, verdict: &mut Verdict) {
         verdict.refuse(
             "cloud-machine-deleted",
             format!("the cloud machine of `{}` does not exist any more", case.item),
-            "Nothing is left to bring back; start the machine at home, and protect it anew.",
+            "Nothing is left to bring back: let go of it with `landfall release`, start the machine at home, and protect it anew.",
         );
         return;
     };
@@ -43,7 +43,7 @@ fn still_ours(case: &Case<'_>, verdict: &mut Verdict) {
         verdict.refuse(
             "migrated",
             format!("the migration of `{}` was completed", case.machine_name()),
-            "It stays in the cloud; protect it there.",
+            "It stays in the cloud: let go of it with `landfall release`, and protect it there.",
         );
     }
     if let (Some(now), Some(then)) = (&machine.resource_group, &machine.original_resource_group)

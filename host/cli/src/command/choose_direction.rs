@@ -4,7 +4,7 @@ use clap::Args;
 use landfall_daemon::api::wire::JobRequest;
 
 use super::Context;
-use super::request::{Start, Subject};
+use super::request::{Start, Subject, Typed};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -17,6 +17,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SITE")]
     keep: String,
     #[command(flatten)]
+    typed: Typed,
+    #[command(flatten)]
     start: Start,
 }
 
@@ -24,7 +26,7 @@ impl Arguments {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let request = JobRequest {
             keep: Some(self.keep),
-            ..self.subject.request("choose-direction")?
+            ..self.typed.apply(self.subject.request("choose-direction")?)
         };
         self.start.run(context, request).await
     }

@@ -1,4 +1,4 @@
-//! Commands that say nothing but whom they are about: `landfall cleanup`, `fence`, `resume-protection`, `unprotect`.
+//! Commands that say nothing but whom they are about: `landfall cleanup`, `fence`, `resume-protection`.
 
 use clap::Args;
 

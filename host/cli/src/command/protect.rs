@@ -4,7 +4,7 @@ use clap::Args;
 use landfall_daemon::api::wire::JobRequest;
 
 use super::Context;
-use super::request::Start;
+use super::request::{Settings, Start};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -16,6 +16,8 @@ pub(super) struct Arguments {
     /// All items of a plan
     #[arg(long)]
     plan: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
     #[command(flatten)]
     start: Start,
 }
@@ -29,6 +31,6 @@ impl Arguments {
             items,
             ..JobRequest::default()
         };
-        self.start.run(context, request).await
+        self.start.run(context, self.settings.apply(request)).await
     }
 }

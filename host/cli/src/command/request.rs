@@ -37,6 +37,23 @@ pub(super) struct Settings {
     set: Vec<(String, String)>,
 }
 
+/// A name that is typed where something may be lost for good.
+#[derive(Debug, Default, Args)]
+pub(super) struct Typed {
+    /// The plan's or machine's name, as a deliberate act, where this deletes or gives up what may be the only copy
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
+}
+
+impl Typed {
+    pub(super) fn apply(self, request: JobRequest) -> JobRequest {
+        JobRequest {
+            confirm: self.confirm,
+            ..request
+        }
+    }
+}
+
 impl Settings {
     pub(super) fn apply(self, request: JobRequest) -> JobRequest {
         JobRequest {

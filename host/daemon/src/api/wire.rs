@@ -23,7 +23,7 @@ pub use plugins::{
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct JobRequest {
     /// `protect`, `test`, `cleanup`, `planned-failover`, `unplanned-failover`, `resume-protection`, `change-point`,
-    /// `commit`, `reprotect`, `fence`, `choose-direction` or `unprotect`.
+    /// `commit`, `reprotect`, `fence`, `choose-direction`, `unprotect` or `release`.
     pub operation: String,
     /// A plan's name. Either this or `items`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,7 +43,7 @@ pub struct JobRequest {
     /// For a test: this network instead of the plan's or the items'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_network: Option<String>,
-    /// For a real failover: the plan's or item's name, typed (LF0208).
+    /// For a real failover, and for what may delete or give up the only copy: the plan's or item's name, typed (LF0208).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<String>,
     /// For an unplanned failover: go on though a source may not be off, for this reason (F15).
@@ -71,6 +71,9 @@ pub struct JobRequest {
     /// For `choose-direction`: the site whose machine stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
+    /// For `release`: why what is away is let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Options for the adapters, instead of the inventory's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: Pairs,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use landfall_recovery::codes;
-use landfall_recovery::document::Item;
+use landfall_recovery::document::{Item, Side};
 use landfall_recovery::freeze::Turn;
 use landfall_recovery::item::{Home, ItemState, Location, oriented};
 use landfall_recovery::operations::{Facts, Operation, SiteFacts};
@@ -116,6 +116,21 @@ pub(super) struct Listing {
     missing_home: BTreeSet<String>,
     /// Sites that did not list their machines.
     unlisted: BTreeSet<String>,
+}
+
+impl Listing {
+    /// Why nobody knows that an item's machine is at its source, if so.
+    pub(super) fn unseen(&self, item: &Item) -> Option<String> {
+        let Side { site, machine } = &item.source;
+        if self.unlisted.contains(site) {
+            return Some(format!(
+                "site `{site}` does not list its machines, so nobody knows whether `{machine}` is there"
+            ));
+        }
+        self.missing
+            .contains(&item.name)
+            .then(|| format!("site `{site}` has no machine `{machine}`"))
+    }
 }
 
 pub(super) async fn list(

@@ -123,6 +123,10 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
             .or_else(|| item.state.replica.clone())
             .ok_or_else(|| format!("`{name}` has no replica"))
     };
+    let tested = || {
+        let machine = item.state.test_machine.clone();
+        machine.ok_or_else(|| format!("`{name}` has no test machine"))
+    };
     let created = || {
         outputs_of(job, name, |kind| *kind == StepKind::Create)
             .and_then(|outputs| outputs.get("machine").cloned())
@@ -211,6 +215,11 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
         StepKind::Delete => at_target(wit::Operation::DeleteMachine(wit::MachineRef {
             machine: left(job, item)?,
         })),
+        StepKind::StopTest => at_target(wit::Operation::Stop(wit::Shutdown {
+            machine: tested()?,
+            forced: true,
+        })),
+        StepKind::DeleteTest => at_target(wit::Operation::DeleteMachine(wit::MachineRef { machine: tested()? })),
         StepKind::PrepareReplica => Arguments::Operation {
             site: target,
             operation: Box::new(prepare_replica(item)?),

@@ -315,10 +315,17 @@ impl<'a> Failover<'a> {
         let others = others.filter_map(|other| self.started.get(other));
         before.extend(others.map(|other| self.edge(*other)));
         if !test && item.turn.is_none() && item.state.leftover().is_some() {
-            let discard = self
-                .builder
-                .item_step("discard", name, StepKind::Delete, Some(target), row(before, WORK));
-            before = vec![needs(discard)];
+            // It may run: that failover may have been given up while it was started.
+            let steps = [
+                ("stop", StepKind::Stop, WORK),
+                ("prove-old-off", StepKind::ProveOldOff, READ),
+                ("discard", StepKind::Delete, WORK),
+            ];
+            for (verb, kind, patience) in steps {
+                let row = row(before, patience);
+                let step = self.builder.item_step(verb, name, kind, Some(target), row);
+                before = vec![needs(step)];
+            }
         }
         let mut last = self
             .builder

@@ -1,4 +1,4 @@
-//! The jobs that are a short chain for every item: protect, test cleanup, commit, unprotect.
+//! The jobs that are a short chain for every item: protect, test cleanup, commit, unprotect, release.
 
 use super::turn::{Chain, undo};
 use super::{Builder, READ, TRANSFER, WORK};
@@ -58,15 +58,35 @@ pub(super) fn commit(mut builder: Builder<'_>) -> Graph {
     builder.graph
 }
 
-/// What a broken failover left is removed, then the replica.
+/// What a test or a broken failover left is removed, a source that it stopped runs again, and only then the replica goes.
 pub(super) fn unprotect(mut builder: Builder<'_>) -> Graph {
     let frozen = builder.frozen;
     for (name, item) in &frozen.items {
-        let target = Some(item.item.target_site.as_str());
+        let (source, target) = (
+            Some(item.item.source.site.as_str()),
+            Some(item.item.target_site.as_str()),
+        );
         let mut chain = Chain::new(&mut builder, name, Stage::Finish);
+        if item.state.test_machine.is_some() {
+            chain.step("stop-test", StepKind::StopTest, target, WORK);
+            chain.step("delete-test", StepKind::DeleteTest, target, WORK);
+        }
         undo(&mut chain, item);
+        if item.state.source_stopped {
+            chain.step("release-source", StepKind::ReleaseSource, source, WORK);
+            chain.step("start-source", StepKind::StartSource, source, WORK);
+        }
         chain.step("delete-replica", StepKind::DeleteReplica, target, WORK);
         chain.step("forget", StepKind::Forget, None, READ);
+    }
+    builder.graph
+}
+
+/// Nothing is done at any site: what is there stays.
+pub(super) fn release(mut builder: Builder<'_>) -> Graph {
+    let frozen = builder.frozen;
+    for name in frozen.items.keys() {
+        Chain::new(&mut builder, name, Stage::Finish).step("forget", StepKind::Forget, None, READ);
     }
     builder.graph
 }

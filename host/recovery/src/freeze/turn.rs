@@ -76,8 +76,13 @@ pub(super) fn change_point(mut builder: Builder<'_>) -> Graph {
         );
         let mut chain = Chain::new(&mut builder, name, Stage::Start);
         chain.after = vec![needs(*chosen)];
-        chain.step("stop", StepKind::Stop, target, WORK);
-        chain.step("change-point", StepKind::ChangePoint, target, WORK);
+        if item.state.placed(frozen.direction).is_some() {
+            chain.step("stop", StepKind::Stop, target, WORK);
+            chain.step("change-point", StepKind::ChangePoint, target, WORK);
+        } else {
+            // It was given up for a source that did not start then.
+            chain.step("create", StepKind::Create, target, WORK);
+        }
         chain.step("fence", StepKind::Fence, source, READ);
         chain.step("start", StepKind::Start, target, WORK);
     }
@@ -101,7 +106,9 @@ pub(super) fn resume_protection(mut builder: Builder<'_>) -> Graph {
 pub(super) fn undo(chain: &mut Chain<'_, '_>, item: &FrozenItem) {
     let target = Some(item.item.target_site.as_str());
     if item.state.leftover().is_some() {
+        // It may run: the failover may have been given up while it was started.
         chain.step("stop", StepKind::Stop, target, WORK);
+        chain.step("prove-old-off", StepKind::ProveOldOff, target, READ);
         chain.step("discard", StepKind::Delete, target, WORK);
     } else if item.state.created.is_some() {
         old_off(chain, target);
@@ -146,16 +153,21 @@ pub(super) fn choose_direction(mut builder: Builder<'_>) -> Graph {
         );
         let mut chain = Chain::new(&mut builder, name, Stage::Finish);
         // The original machine is the item's own: it waits for its data again. Any other is deleted, unless an earlier try
-        // of this did so.
-        if frozen.direction == Direction::Reverse && item.state.location == Some(Location::Original) {
+        // of this did so; but not before the source runs, as until then it is the only machine that is known to work.
+        let original = frozen.direction == Direction::Reverse && item.state.location == Some(Location::Original);
+        let made = item.state.placed(frozen.direction).is_some() && !original;
+        if original {
             old_off(&mut chain, target);
-        } else if item.state.placed(frozen.direction).is_some() {
+        } else if made {
             chain.step("stop", StepKind::Stop, target, WORK);
-            chain.step("discard", StepKind::Delete, target, WORK);
+            chain.step("prove-old-off", StepKind::ProveOldOff, target, READ);
         }
         chain.step("release-source", StepKind::ReleaseSource, source, WORK);
         chain.step("start-source", StepKind::StartSource, source, WORK);
         chain.step("return", StepKind::Return, None, READ);
+        if made {
+            chain.step("discard", StepKind::Delete, target, WORK);
+        }
     }
     builder.graph
 }
