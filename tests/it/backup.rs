@@ -201,6 +201,31 @@ fn x09_backups_and_restores_overwrite_nothing_and_take_nothing_damaged() {
 }
 
 #[test]
+fn x09_a_restore_beside_the_log_of_the_lost_database_is_refused() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    backup(&world);
+    world.succeed("test", &json!({}));
+    world.kill_daemon();
+    // The database is lost, and the log in which its last commits stand is not.
+    fs::remove_file(world.path("data/landfall.db")).unwrap();
+    assert!(fs::metadata(world.path("data/landfall.db-wal")).unwrap().len() > 0);
+    let said = world.cli(&["restore", "host.backup"]).code(5);
+    assert!(
+        said.err.contains("LF0508") && said.err.contains("landfall.db-wal"),
+        "{}",
+        said.err
+    );
+    for name in ["landfall.db-wal", "landfall.db-shm"] {
+        fs::rename(world.path("data").join(name), world.path(name)).unwrap();
+    }
+    world.cli(&["restore", "host.backup"]).code(0);
+    world.restart_daemon();
+    // It is the backup's state and not what the log said after it.
+    assert_eq!(world.item("db").test, "none");
+    world.cli(&["journal", "verify"]).code(0);
+}
+
+#[test]
 fn x09_the_daemon_makes_backups_by_itself() {
     let mut world = World::start();
     let file = world.path("landfall.toml");

@@ -82,6 +82,11 @@ fn verify(world: &World, file: &Path, key: &str) -> Ended {
     world.cli(&["--data-dir", "nowhere", "evidence", "verify", file, "--key", key])
 }
 
+/// As a file carries the version of the program that wrote it.
+fn carried_version(version: &str) -> String {
+    format!("\\\"landfall\\\":\\\"{version}\\\"")
+}
+
 #[test]
 fn x06_evidence_with_anything_changed_is_refused() {
     let (world, job, into) = failed_over();
@@ -100,9 +105,21 @@ fn x06_evidence_with_anything_changed_is_refused() {
         ),
         (
             "the report",
-            json.replacen("\"requested-by\": \"admin\"", "\"requested-by\": \"nobody\"", 1),
+            json.replacen("\"requested-by\":\"admin\"", "\"requested-by\":\"nobody\"", 1),
         ),
         ("the page's words", page.replacen("by admin", "by nobody", 1)),
+        (
+            "what the page carries",
+            page.replacen("\"requested-by\":\"admin\"", "\"requested-by\":\"nobody\"", 1),
+        ),
+        (
+            "the end of what the page carries",
+            page.replacen("\"job\":", "\"more\":\"</script ><h1>All is well</h1>\",\"job\":", 1),
+        ),
+        (
+            "the key",
+            json.replacen(&key, &key.chars().rev().collect::<String>(), 1),
+        ),
         ("the records' number", {
             let mut evidence: Value = serde_json::from_str(&json).unwrap();
             evidence["records"].as_array_mut().unwrap().pop();
@@ -111,12 +128,22 @@ fn x06_evidence_with_anything_changed_is_refused() {
         ("the seal", json.replacen("\\\"records\\\":", "\\\"records\\\":1", 1)),
         ("everything", "not evidence at all".to_owned()),
     ];
-    for (what, text) in changed {
+    let path = into.join("changed");
+    let refused = |what: &str, text: &str| {
         assert!(text != json && text != page, "{what} was not changed");
-        let path = into.join("changed");
         fs::write(&path, text).unwrap();
         let said = verify(&world, &path, &key).code(5);
         assert!(said.err.contains("LF0507"), "{what}: {}", said.err);
+    };
+    // A file that says of itself that another version wrote it is looked at as closely.
+    let other_version = |text: &str| text.replacen(&carried_version("0.1.0"), &carried_version("0.0.9"), 1);
+    for text in [&json, &page] {
+        assert!(text.contains(&carried_version("0.1.0")), "no version is signed");
+        refused("the version", &other_version(text));
+    }
+    for (what, text) in changed {
+        refused(what, &text);
+        refused(&format!("{what}, and the version"), &other_version(&text));
     }
     // A file that somebody signed with a key of his own is not this installation's.
     let other = World::start();

@@ -1,9 +1,11 @@
-//! The evidence of a job: its journal byte by byte, the installation's signature under the end of its chain, and what
-//! follows from the two.
+//! The evidence of a job: its journal byte by byte, the installation's signature under the end of its chain, what
+//! follows from the two, and a second signature under that.
 //!
 //! Nobody has to believe the report. It is computed from the frozen job and the records alone, by the same fold as
 //! everything else, so that who checks the file computes it again; and the records are those that were signed, since
-//! each one's hash covers the one before it. No daemon and no database is needed for that, only the public key.
+//! each one's hash covers the one before it. But another version of Landfall may say the same in other words, so what
+//! people read, the report and the page, is signed too, with the version that wrote it: any version can tell whether a
+//! word of it was changed. No daemon and no database is needed for that, only the public key.
 
 mod page;
 
@@ -19,6 +21,7 @@ use landfall_recovery::job::Job;
 use landfall_recovery::proof::{FenceProof, IsolationProof};
 use landfall_store::{Seal, StoreError, chain_end};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::api::wire::{EventView, JobView};
 use crate::clock;
@@ -27,16 +30,17 @@ use crate::problem::Refusal;
 use crate::views;
 
 /// Raised when the file's form changes.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
+
+/// This program's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A job's evidence, as it is written to a file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Evidence {
     /// Of the file.
     pub evidence: u32,
-    /// Version of the Landfall that wrote it.
-    pub landfall: String,
     /// The installation's, for whoever has none from elsewhere to compare.
     pub public_key: String,
     /// The job.
@@ -47,8 +51,26 @@ pub struct Evidence {
     pub records: Vec<String>,
     /// The signature under the end of the chain.
     pub seal: Seal,
-    /// What follows from these.
-    pub report: Report,
+    /// What follows from these: a [`Report`], byte by byte as it was signed.
+    pub report: Box<RawValue>,
+    /// The signature under the report and the page: JSON of a [`Shown`].
+    pub shown: Seal,
+}
+
+/// What is signed of the words that people read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Shown {
+    /// Version of the Landfall that wrote them.
+    landfall: String,
+    /// The job.
+    job: String,
+    /// Hash of the seal from whose records they follow.
+    seal: String,
+    /// SHA-256 of the report.
+    report: String,
+    /// SHA-256 of the page without the evidence that it carries.
+    page: String,
 }
 
 /// What a job did, for people.
@@ -119,16 +141,31 @@ pub(crate) async fn collect(engine: &Engine, id: &str) -> Result<Evidence, Refus
     let signed = statement.jobs.get(id).map_or(0, |head| head.records);
     records.truncate(usize::try_from(signed).unwrap_or(usize::MAX));
     let report = Report::of(&frozen, &records).map_err(|why| Refusal::damaged(&why))?;
+    let words = words(&report).map_err(|error| Refusal::internal(&error))?;
+    let shown = Shown {
+        landfall: VERSION.to_owned(),
+        job: id.to_owned(),
+        seal: seal.hash(),
+        report: sha256_hex(words.get().as_bytes()),
+        page: sha256_hex(page::frame(&report, records.len(), &key).as_bytes()),
+    };
+    let body = serde_json::to_string(&shown).map_err(|error| Refusal::internal(&error))?;
     Ok(Evidence {
         evidence: FORM,
-        landfall: env!("CARGO_PKG_VERSION").to_owned(),
         public_key: key,
         job: id.to_owned(),
         frozen,
         records,
         seal,
-        report,
+        report: words,
+        shown: engine.store.sign(body, &format!("evidence of job {id}"))?,
     })
+}
+
+/// A report as it stands in the file and in the page, where `<` would end the element that it stands in; JSON has
+/// another way to write it.
+fn words(report: &Report) -> Result<Box<RawValue>, serde_json::Error> {
+    RawValue::from_string(serde_json::to_string(report)?.replace('<', "\\u003c"))
 }
 
 fn unknown(id: &str) -> Refusal {
@@ -184,38 +221,41 @@ fn isolation(job: &Job, item: &str) -> Option<IsolationProof> {
 }
 
 impl Evidence {
-    /// From a file: JSON, or the page that carries it.
-    pub fn read(text: &str) -> Result<Self, String> {
-        let json = page::carried(text).unwrap_or_else(|| text.to_owned());
-        let evidence: Self =
-            serde_json::from_str(&json).map_err(|error| format!("this is no evidence of a job: {error}"))?;
-        if evidence.evidence != FORM {
-            let found = evidence.evidence;
-            return Err(format!(
-                "the evidence has form {found}, and this Landfall knows form {FORM}"
-            ));
-        }
-        if page::carried(text).is_some() && evidence.is_ours() && evidence.page() != text {
-            return Err("the page does not show what it carries".to_owned());
-        }
-        Ok(evidence)
-    }
-
     /// A page for people, with the evidence inside.
-    pub fn page(&self) -> String {
-        page::of(self)
+    pub fn page(&self) -> Result<String, String> {
+        let report: Report = serde_json::from_str(self.report.get())
+            .map_err(|error| format!("the report is of another version of Landfall: {error}"))?;
+        let json = serde_json::to_string(self).map_err(|error| error.to_string())?;
+        let frame = page::frame(&report, self.records.len(), &self.public_key);
+        Ok(page::carrying(&frame, &json))
     }
 
-    fn is_ours(&self) -> bool {
-        self.landfall == env!("CARGO_PKG_VERSION")
+    /// Checks the words that people read: nobody changed them since the installation signed them.
+    fn check_shown(&self, key: &str, frame: Option<&str>) -> Result<Shown, String> {
+        let shown = self.shown.verified(key);
+        let shown = shown.map_err(|why| format!("what was signed of the report is not accepted: {why}"))?;
+        let shown: Shown = serde_json::from_str(shown)
+            .map_err(|error| format!("what was signed of the report cannot be read: {error}"))?;
+        if shown.job != self.job || shown.seal != self.seal.hash() {
+            return Err("the report that was signed is about other records".to_owned());
+        }
+        if shown.report != sha256_hex(self.report.get().as_bytes()) {
+            return Err("the report is not the one that was signed".to_owned());
+        }
+        if frame.is_some_and(|frame| shown.page != sha256_hex(frame.as_bytes())) {
+            return Err("the page is not the one that was signed".to_owned());
+        }
+        Ok(shown)
     }
 
-    /// Checks all of it against the public key of the installation.
-    pub fn check(&self, key: &str) -> Result<Checked, String> {
+    fn check(&self, key: &str, frame: Option<&str>) -> Result<Checked, String> {
         let statement = self
             .seal
             .open(key)
             .map_err(|why| format!("the seal is not accepted: {why}"))?;
+        if self.public_key != key {
+            return Err("it names another key than the one that signed it".to_owned());
+        }
         let head = statement
             .jobs
             .get(&self.job)
@@ -232,19 +272,20 @@ impl Evidence {
         if frozen.job != self.job || frozen.installation != statement.installation {
             return Err("the frozen job is another one, or another installation's".to_owned());
         }
+        let shown = self.check_shown(key, frame)?;
         let report = Report::of(&self.frozen, &self.records)?;
         if report.job.hash != sha256_hex(self.frozen.as_bytes()) {
             return Err("the journal began with another frozen job".to_owned());
         }
+        let words = words(&report).map_err(|error| error.to_string())?;
         let mut notes = Vec::new();
-        if report != self.report {
-            if self.is_ours() {
+        if words.get() != self.report.get() {
+            if shown.landfall == VERSION {
                 return Err("the report is not what follows from the records".to_owned());
             }
             notes.push(format!(
-                "the report was written by Landfall {}, whose words differ from this one's: read the one that this \
-                 program makes of the records",
-                self.landfall
+                "the report is as Landfall {} signed it; this one, {VERSION}, says the same records in other words",
+                shown.landfall
             ));
         }
         Ok(Checked {
@@ -257,4 +298,30 @@ impl Evidence {
             notes,
         })
     }
+}
+
+/// Checks a file, JSON or the page that carries it, against the public key of the installation.
+pub fn check(text: &str, key: &str) -> Result<Checked, String> {
+    let (frame, json) = match page::carried(text) {
+        // A browser would show what it takes for the end of the element.
+        Some((_, json)) if json.contains('<') => return Err("the page shows more than what was signed".to_owned()),
+        Some((frame, json)) => (Some(frame), json),
+        None => (None, text),
+    };
+    let form: Form = serde_json::from_str(json).map_err(|error| format!("this is no evidence of a job: {error}"))?;
+    if form.evidence != FORM {
+        let found = form.evidence;
+        return Err(format!(
+            "the evidence has form {found}, and this Landfall knows form {FORM}"
+        ));
+    }
+    let evidence: Evidence =
+        serde_json::from_str(json).map_err(|error| format!("this is no evidence of a job: {error}"))?;
+    evidence.check(key.trim(), frame.as_deref())
+}
+
+/// What a file of any form says of itself.
+#[derive(Deserialize)]
+struct Form {
+    evidence: u32,
 }

@@ -82,6 +82,10 @@ pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreEr
     if place.exists() {
         return Err(StoreError::Exists(place.display().to_string()));
     }
+    // SQLite would take what is left of another database's log for this one's.
+    if let Some(left) = logs(&place).into_iter().find(|log| log.exists()) {
+        return Err(StoreError::Leftover(left.display().to_string()));
+    }
     // A file without an installation would get a new one: that is not restored but begun.
     if schema::known(&read::open(file)?)? == 0 {
         return Err(StoreError::Unsound {
@@ -116,8 +120,7 @@ pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreEr
 fn begin_anew(backup: &Path, file: &Path, now_s: u64) -> Result<Restored, StoreError> {
     let (mut connection, before, _) = schema::open(file)?;
     sound(backup, &verify_file(file, None)?)?;
-    // The time of the restore, so that two restores of one backup have two epochs.
-    let epoch = now_s.max(before.epoch + 1);
+    let epoch = epoch_after(before.epoch, now_s, uuid::Uuid::new_v4().as_u128());
     schema::set_meta(&connection, "epoch", &epoch.to_string())?;
     let (identity, key) = schema::identity(&connection)?;
     let (batch, restored) = changes(file, epoch, now_s.saturating_mul(1000))?;
@@ -125,12 +128,26 @@ fn begin_anew(backup: &Path, file: &Path, now_s: u64) -> Result<Restored, StoreE
         installation: identity.installation.clone(),
         ..restored
     };
-    let signer = writer::Signer::new(Arc::new(identity), key);
+    let signer = writer::Signer::new(Arc::new(identity), Arc::new(key));
     writer::commit(&mut connection, None, &signer, &mut HashMap::new(), &[batch])?;
     // Everything into the one file, which is then renamed alone.
     let _: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     connection.close().map_err(|(_, error)| error)?;
     Ok(restored)
+}
+
+/// Bits of an epoch that are drawn by lot. With them, seconds until the year 2242 fit into the 53 bits that every
+/// plugin's language can hold.
+const LOT_BITS: u32 = 20;
+/// The last second of which that holds; a clock that is beyond it is wrong.
+const LAST_SECOND: u64 = (1 << (53 - LOT_BITS)) - 1;
+
+/// The time of the restore and a lot: two restores of one backup have two epochs, also where the clock is so far behind
+/// that the time is the backup's own, counted on by one.
+fn epoch_after(before: u64, now_s: u64, lot: u128) -> u64 {
+    let second = now_s.min(LAST_SECOND).max((before >> LOT_BITS) + 1);
+    let lot = u64::try_from(lot & ((1 << LOT_BITS) - 1)).unwrap_or(0);
+    (second << LOT_BITS) | lot
 }
 
 fn changes(file: &Path, epoch: u64, at: u64) -> Result<(Batch, Restored), StoreError> {
@@ -190,11 +207,18 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 fn remove(database: &Path) {
     // What is not there need not be removed; what cannot be is found when it is written.
     let _ = fs::remove_file(database);
-    for ending in ["-wal", "-shm"] {
+    for log in logs(database) {
+        let _ = fs::remove_file(log);
+    }
+}
+
+/// Where SQLite keeps what is not in the database itself yet.
+fn logs(database: &Path) -> [PathBuf; 3] {
+    ["-wal", "-shm", "-journal"].map(|ending| {
         let mut path = database.as_os_str().to_owned();
         path.push(ending);
-        let _ = fs::remove_file(path);
-    }
+        path.into()
+    })
 }
 
 /// Renames, durably.
@@ -202,4 +226,50 @@ fn publish(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::rename(from, to)?;
     let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+    const EXACT: u64 = 1 << 53;
+
+    #[test]
+    fn x09_two_restores_of_one_backup_have_two_epochs_whatever_the_clock_says() {
+        // Of a new installation, of one that was restored when epochs were seconds, and of one that was restored since.
+        for before in [1, NOW - 5, epoch_after(1, NOW, 7)] {
+            for now in [0, NOW - 1_000, NOW, NOW + 1_000, u64::MAX] {
+                let (one, other) = (epoch_after(before, now, 1), epoch_after(before, now, 2));
+                assert_ne!(one, other, "after {before} at {now}");
+                assert!(before < one && before < other && one.max(other) < EXACT);
+                assert!(other < epoch_after(other, now, 0), "the next one is later");
+            }
+        }
+        let lots: std::collections::BTreeSet<u64> = (0..8)
+            .map(|_| epoch_after(1, 0, uuid::Uuid::new_v4().as_u128()))
+            .collect();
+        assert!(lots.len() > 1, "{lots:?}");
+    }
+
+    #[test]
+    fn x09_nothing_is_restored_beside_another_databases_log() {
+        let place = tempfile::tempdir().unwrap();
+        let (data, file) = (place.path().join("data"), place.path().join("file.backup"));
+        let installation = crate::Store::open(&data).unwrap().identity().installation.clone();
+        backup(&data, &file).unwrap();
+        let fresh = place.path().join("fresh");
+        for left in logs(&fresh.join(directory::DATABASE)) {
+            fs::create_dir_all(&fresh).unwrap();
+            fs::write(&left, "of another database").unwrap();
+            let refused = restore(&file, &fresh, NOW);
+            assert!(
+                matches!(&refused, Err(StoreError::Leftover(named)) if *named == left.display().to_string()),
+                "{refused:?}"
+            );
+            assert!(!fresh.join(directory::DATABASE).exists());
+            fs::remove_file(left).unwrap();
+        }
+        assert_eq!(restore(&file, &fresh, NOW).unwrap().installation, installation);
+    }
 }

@@ -121,6 +121,11 @@ pub enum StoreError {
     /// A file that stands in the way.
     #[error("{0} exists already, and is not overwritten")]
     Exists(String),
+    /// What is left of a database that is gone.
+    #[error(
+        "{0} is left of a database that is not there any more, and would be taken for the restored one's; move it away"
+    )]
+    Leftover(String),
     /// A file cannot be read or written.
     #[error("{path} cannot be used")]
     File {
@@ -155,7 +160,7 @@ impl StoreError {
         match self {
             Self::Directory { .. } | Self::InUse(_) => codes::DATA_DIRECTORY,
             Self::Behind { .. } => codes::BEHIND,
-            Self::Exists(_) | Self::File { .. } | Self::Unsound { .. } => codes::BACKUP,
+            Self::Exists(_) | Self::Leftover(_) | Self::File { .. } | Self::Unsound { .. } => codes::BACKUP,
             _ => codes::STORE,
         }
     }
@@ -167,6 +172,7 @@ pub struct Store {
     writer: writer::Writer,
     reader: Reader,
     identity: Arc<Identity>,
+    key: Arc<seal::Key>,
 }
 
 /// Who this installation is.
@@ -196,11 +202,13 @@ impl Store {
         let (connection, identity, key) = schema::open(&file)?;
         let mark = mark::Mark::open(directory, schema::commits(&connection)?)?;
         let reader = Reader::open(&file)?;
-        let identity = Arc::new(identity);
+        let (identity, key) = (Arc::new(identity), Arc::new(key));
+        let signer = writer::Signer::new(Arc::clone(&identity), Arc::clone(&key));
         Ok(Self {
-            writer: writer::Writer::start(connection, (held, mark), Arc::clone(&identity), key)?,
+            writer: writer::Writer::start(connection, (held, mark), signer)?,
             reader,
             identity,
+            key,
         })
     }
 
@@ -219,6 +227,11 @@ impl Store {
     /// Who this installation is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Signs words with the installation's key, outside the journal. The comment is shown by who verifies them.
+    pub fn sign(&self, body: String, comment: &str) -> Result<Seal, StoreError> {
+        self.key.sign(body, comment)
     }
 }
 

@@ -6,6 +6,7 @@
 //! own tool verifies them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Cursor;
 
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox, SignatureBox};
@@ -46,8 +47,9 @@ pub struct Head {
 
 /// A statement as it was signed, byte by byte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Seal {
-    /// JSON of a [`Statement`].
+    /// JSON, of a [`Statement`] if it is about the journal.
     pub body: String,
     /// In minisign's format.
     pub signature: String,
@@ -62,14 +64,19 @@ impl Seal {
             .finalize())
     }
 
-    /// The statement, if the key (`RW...`) signed it.
-    pub fn open(&self, key: &str) -> Result<Statement, String> {
+    /// The body, if the key (`RW...`) signed it.
+    pub fn verified(&self, key: &str) -> Result<&str, String> {
         let key = PublicKey::from_base64(key).map_err(|error| format!("{key:?} is no public key: {error}"))?;
         let signature =
             SignatureBox::from_string(&self.signature).map_err(|error| format!("the signature is none: {error}"))?;
         minisign::verify(&key, &signature, Cursor::new(&self.body), true, false, false)
             .map_err(|_| "the signature is not by this key, or for other words".to_owned())?;
-        serde_json::from_str(&self.body).map_err(|error| format!("the statement cannot be read: {error}"))
+        Ok(&self.body)
+    }
+
+    /// The statement, if the key signed it.
+    pub fn open(&self, key: &str) -> Result<Statement, String> {
+        serde_json::from_str(self.verified(key)?).map_err(|error| format!("the statement cannot be read: {error}"))
     }
 }
 
@@ -102,15 +109,28 @@ impl Key {
         self.public.to_base64()
     }
 
-    pub(crate) fn sign(&self, statement: &Statement) -> Result<Seal, StoreError> {
-        let body = serde_json::to_string(statement).map_err(|source| StoreError::Value("seals", source))?;
-        let comment = format!("seal {} of installation {}", statement.number, statement.installation);
-        let signature = minisign::sign(Some(&self.public), &self.secret, body.as_bytes(), Some(&comment), None)
+    /// What is signed says by its form what it is: a body that is read as one statement is none of another kind.
+    pub(crate) fn sign(&self, body: String, comment: &str) -> Result<Seal, StoreError> {
+        let signature = minisign::sign(Some(&self.public), &self.secret, body.as_bytes(), Some(comment), None)
             .map_err(|error| StoreError::Key(error.to_string()))?;
         Ok(Seal {
             body,
             signature: signature.into_string(),
         })
+    }
+
+    /// A statement about the journal.
+    pub(crate) fn seal(&self, statement: &Statement) -> Result<Seal, StoreError> {
+        let body = serde_json::to_string(statement).map_err(|source| StoreError::Value("seals", source))?;
+        let comment = format!("seal {} of installation {}", statement.number, statement.installation);
+        self.sign(body, &comment)
+    }
+}
+
+/// Nothing of it is for a log.
+impl fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Key")
     }
 }
 
@@ -147,7 +167,7 @@ mod tests {
                 },
             )]),
         };
-        let seal = key.sign(&statement).unwrap();
+        let seal = key.seal(&statement).unwrap();
         assert_eq!(seal.open(&key.public()).unwrap(), statement);
         let other = Key::read(&Key::generate().unwrap()).unwrap();
         assert!(seal.open(&other.public()).is_err());
@@ -155,5 +175,7 @@ mod tests {
         forged.body = forged.body.replace("\"records\":3", "\"records\":2");
         assert!(forged.open(&key.public()).is_err());
         assert!(seal.open("nonsense").is_err());
+        let other = key.sign("{\"report\":\"\"}".to_owned(), "of something else").unwrap();
+        assert!(other.verified(&key.public()).is_ok() && other.open(&key.public()).is_err());
     }
 }

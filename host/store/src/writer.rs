@@ -30,10 +30,8 @@ impl Writer {
     pub(crate) fn start(
         connection: Connection,
         (held, mark): (Held, Mark),
-        identity: Arc<Identity>,
-        key: Key,
+        signer: Signer,
     ) -> Result<Self, StoreError> {
-        let signer = Signer::new(identity, key);
         let (queue, waiting) = tokio::sync::mpsc::channel(QUEUE);
         let (ready, started) = mpsc::channel();
         let spawned = thread::Builder::new().name("journal".to_owned()).spawn(move || {
@@ -59,11 +57,11 @@ impl Writer {
 /// Who signs, and as whom.
 pub(crate) struct Signer {
     identity: Arc<Identity>,
-    key: Key,
+    key: Arc<Key>,
 }
 
 impl Signer {
-    pub(crate) fn new(identity: Arc<Identity>, key: Key) -> Self {
+    pub(crate) fn new(identity: Arc<Identity>, key: Arc<Key>) -> Self {
         Self { identity, key }
     }
 }
@@ -263,7 +261,7 @@ fn seal(
         last: last.unwrap_or(0).cast_unsigned(),
         jobs,
     };
-    let seal = signer.key.sign(&statement)?;
+    let seal = signer.key.seal(&statement)?;
     transaction
         .prepare_cached("INSERT INTO seals (number, job, body, signature) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![statement.number.cast_signed(), job, seal.body, seal.signature])?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use landfall_daemon::evidence::{Checked, Evidence};
+use landfall_daemon::evidence::{Checked, Evidence, check};
 use serde::Serialize;
 
 use super::Context;
@@ -64,7 +64,16 @@ async fn collect(context: &Context, job: &str, into: &Path) -> Result<Exit, Fail
         json: into.join(format!("evidence-{job}.json")),
         public_key: evidence.public_key.clone(),
     };
-    write(&written.page, &evidence.page())?;
+    let page = evidence.page().and_then(|page| {
+        // A program of another version than the daemon may write another page than the one that was signed.
+        check(&page, &evidence.public_key)?;
+        Ok(page)
+    });
+    let page = page.map_err(|why| Failure::Evidence {
+        name: written.page.display().to_string(),
+        why,
+    })?;
+    write(&written.page, &page)?;
     write(&written.json, &json)?;
     context.out.one(&written, || {
         let (page, json) = (written.page.display(), written.json.display());
@@ -86,8 +95,7 @@ fn verify(context: &Context, file: &Path, key: Option<String>) -> Result<Exit, F
             .public_key,
     };
     let (name, text) = super::read_file(file)?;
-    let checked = Evidence::read(&text).and_then(|evidence| evidence.check(&key));
-    let checked = checked.map_err(|why| Failure::Evidence { name, why })?;
+    let checked = check(&text, &key).map_err(|why| Failure::Evidence { name, why })?;
     context.out.one(&checked, || words(&checked))?;
     Ok(Exit::Ok)
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use landfall_recovery::words::Pairs;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Evidence, Report};
+use super::Report;
 use crate::api::wire::{JobItemView, StepView};
 use crate::views::name_of;
 
@@ -22,24 +22,31 @@ th { background: #f2f5f8; } code { font-size: 13px; overflow-wrap: anywhere; }
 @media print { details { display: block; } body { max-width: none; } }
 ";
 
-/// The evidence inside a page, if this is one.
-pub(super) fn carried(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once(BEGIN)?;
-    let (json, _) = rest.split_once(END)?;
-    Some(json.to_owned())
+/// A page without the evidence that it carries, and the evidence; nothing if this is no page.
+pub(super) fn carried(text: &str) -> Option<(String, &str)> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (json, after) = rest.split_once(END)?;
+    Some(([before, BEGIN, END, after].concat(), json))
 }
 
-pub(super) fn of(evidence: &Evidence) -> String {
+/// Puts the evidence into a page.
+pub(super) fn carrying(frame: &str, json: &str) -> String {
+    // The element would end at a `<`; JSON has another way to write it.
+    let json = json.replace('<', "\\u003c");
+    match frame.split_once(END) {
+        Some((before, after)) => [before, &json, END, after].concat(),
+        None => frame.to_owned(),
+    }
+}
+
+/// The page, with an empty place for the evidence itself.
+pub(super) fn frame(report: &Report, records: usize, public_key: &str) -> String {
     let Report {
         job,
         fence_proofs,
         isolation_proofs,
         ..
-    } = &evidence.report;
-    // `<` would end the element that the JSON stands in; JSON has another way to write it.
-    let json = serde_json::to_string(evidence)
-        .unwrap_or_default()
-        .replace('<', "\\u003c");
+    } = report;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -51,9 +58,9 @@ pub(super) fn of(evidence: &Evidence) -> String {
             }
             body {
                 h1 { (job.operation) " of " (job.plan) }
-                p class="quiet" { "Job " code { (job.id) } ", evidence from its journal of " (evidence.records.len()) " records" }
-                (summary(&evidence.report))
-                (machines(&evidence.report))
+                p class="quiet" { "Job " code { (job.id) } ", evidence from its journal of " (records) " records" }
+                (summary(report))
+                (machines(report))
                 @if !fence_proofs.is_empty() {
                     h2 { "Why no machine ran twice" }
                     table {
@@ -86,10 +93,10 @@ pub(super) fn of(evidence: &Evidence) -> String {
                 (steps(&job.steps))
                 h2 { "Journal" }
                 details {
-                    summary { "All " (evidence.report.journal.len()) " records" }
+                    summary { "All " (report.journal.len()) " records" }
                     table {
                         tr { th { "#" } th { "Time" } th { "Record" } th { "Step" } th { "" } }
-                        @for event in &evidence.report.journal {
+                        @for event in &report.journal {
                             tr { td { (event.seq) } td { (time(event.at)) } td { (event.event) }
                                 td { (event.step.as_deref().unwrap_or("")) } td { (event.message) } }
                         }
@@ -101,8 +108,8 @@ pub(super) fn of(evidence: &Evidence) -> String {
                      installation's public key, which " code { "landfall journal key" } " prints there:"
                 }
                 pre { code { "landfall evidence verify FILE --key KEY" } }
-                p class="quiet" { "This file was signed with " code { (evidence.public_key) } "." }
-                (PreEscaped(BEGIN)) (PreEscaped(json)) (PreEscaped(END))
+                p class="quiet" { "This file was signed with " code { (public_key) } "." }
+                (PreEscaped(BEGIN)) (PreEscaped(END))
             }
         }
     };
