@@ -210,6 +210,21 @@ fn f13_where_a_machine_runs_at_both_sites_somebody_chooses_which_stays() {
 }
 
 #[test]
+fn f13_a_source_that_nothing_keeps_off_is_watched_too() {
+    let world = world();
+    world.lab.fail("hold", "vm-db");
+    world.run("unplanned-failover", &json!({"plan": "hr", "items": ["db"]}));
+    assert_eq!(world.item("db").phase, "failed-over");
+    // It was read as off, and nothing keeps it so: its host comes back, and it with it.
+    world.lab.switch_on("vm-db");
+    eventually("both are seen", || both_active(&world, "db").then_some(()));
+    world.lab.clear_faults();
+    world.cli(&["fence", "item/db"]).code(0);
+    assert!(!world.lab.is_on(HOME, "vm-db"));
+    world.succeed("commit", &json!({"plan": "hr", "items": ["db"]}));
+}
+
+#[test]
 fn f13_a_source_that_comes_back_is_switched_off_where_that_was_agreed_to() {
     let world = world();
     split(&world, &json!({"fence-on-return": true}));

@@ -139,7 +139,7 @@ fn watch_rpo(engine: &Engine) {
 /// Looks at the sources of machines that were activated on a person's word.
 async fn notice_returns(engine: &Arc<Engine>) {
     let watched = items(engine, |state| {
-        state.risk_accepted && state.failed_over() && !state.both_active
+        state.watched() && state.failed_over() && !state.both_active
     });
     for name in watched {
         let Some((item, _)) = engine.item(&name) else { continue };
@@ -153,7 +153,7 @@ async fn notice_returns(engine: &Arc<Engine>) {
         // Jobs change items under this lock only when they begin; one that holds the item sees to it itself.
         let _freezing = engine.freezing.lock().await;
         let mut state = engine.world().state(&name);
-        if state.holder().is_some() || !state.risk_accepted {
+        if state.holder().is_some() || !state.watched() {
             continue;
         }
         state.both_active = true;

@@ -68,6 +68,8 @@ fn done(job: &Job, at: Millis, step: &Step, outputs: &Pairs) -> Option<(String, 
             proof: proof(job, &item).map(|proof| proof.kind),
             rto_ms: at.saturating_sub(job.frozen.requested_at),
             test_until: ends(job, at),
+            held: proof(job, &item).is_some_and(|proof| proof.held == Some(true))
+                || outputs_of(job, &item, |kind| *kind == StepKind::Hold).is_some(),
             fence_on_return: job.frozen.risk.as_ref().is_some_and(|risk| risk.fence_on_return),
         },
         StepKind::Delete => ItemEvent::Deleted {

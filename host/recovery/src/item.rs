@@ -131,6 +131,9 @@ pub struct ItemState {
     pub recovered: Option<Recovered>,
     /// It was activated on a person's word that the source is off; only a look at the source ends this.
     pub risk_accepted: bool,
+    /// It was seen off, and nothing keeps it from starting by itself: only a look at it ends this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheld: bool,
     /// The old source was seen running beside it: until a person has decided, nothing else may be asked (F13).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub both_active: bool,
@@ -224,6 +227,8 @@ pub enum ItemEvent {
         rto_ms: Millis,
         /// When the test ends by itself.
         test_until: Option<Millis>,
+        /// Something keeps the old source from starting by itself.
+        held: bool,
         /// The old source is to be fenced when it is seen again.
         fence_on_return: bool,
     },
@@ -312,6 +317,7 @@ impl ItemState {
                 proof,
                 rto_ms,
                 test_until,
+                held,
                 fence_on_return,
             } => {
                 if let Some(recovered) = &mut self.recovered {
@@ -322,12 +328,14 @@ impl ItemState {
                     self.test_until = *test_until;
                 } else {
                     // A change of point ends nothing that was agreed to at the failover.
-                    let agreed = *fence_on_return || (self.phase == Phase::FailedOver && self.fence_on_return);
+                    let before = self.phase == Phase::FailedOver;
+                    let agreed = *fence_on_return || (before && self.fence_on_return);
+                    self.unheld = !held && (!before || self.unheld);
                     self.phase = Phase::FailedOver;
                     self.created = None;
                     self.source_stopped = false;
                     self.risk_accepted = *proof == Some(ProofKind::HumanAttested);
-                    self.fence_on_return = self.risk_accepted && agreed;
+                    self.fence_on_return = self.watched() && agreed;
                 }
             }
             ItemEvent::Deleted { test: true } => self.forget_test(),
@@ -413,6 +421,7 @@ impl ItemState {
 
     fn clear_risk(&mut self) {
         self.risk_accepted = false;
+        self.unheld = false;
         self.both_active = false;
         self.fence_on_return = false;
     }
@@ -487,6 +496,11 @@ impl ItemState {
         if cleaned || (self.overlay == Overlay::Testing && self.test_machine.is_none()) {
             self.forget_test();
         }
+    }
+
+    /// The old source may run again, and is looked at until it is fenced.
+    pub fn watched(&self) -> bool {
+        self.risk_accepted || self.unheld
     }
 
     /// The job that holds the item's lock.

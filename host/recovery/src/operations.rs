@@ -275,8 +275,8 @@ pub fn legal(state: &ItemState, way_back: WayBack, operation: Operation) -> bool
             let ready = state.phase == Phase::Committed && !comes_back_planned;
             state.overlay == Overlay::None && (ready || state.phase == Phase::Reprotecting)
         }
-        Operation::Fence => state.failed_over() && state.risk_accepted,
-        Operation::ChooseDirection => state.phase == Phase::FailedOver && state.risk_accepted && !state.points_doomed,
+        Operation::Fence => state.failed_over() && state.watched(),
+        Operation::ChooseDirection => state.phase == Phase::FailedOver && state.watched() && !state.points_doomed,
         Operation::Unprotect => matches!(state.phase, Phase::Seeding | Phase::Protected | Phase::Reprotecting),
         // While it is away, or comes back, or is back: in all of these what is away may be lost, and with it every other way on.
         Operation::Release => {
