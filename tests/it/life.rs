@@ -191,7 +191,22 @@ fn f13_where_a_machine_runs_at_both_sites_somebody_chooses_which_stays() {
         refused.text
     );
     // The source stays: what was recovered is deleted, and replication goes on.
-    world.cli(&["choose-direction", "item/db", "--keep", "north"]).code(0);
+    let keep = ["choose-direction", "item/db", "--keep", "north"];
+    let refused = world.cli(&keep).code(5);
+    assert!(
+        refused.err.contains("LF0208") && refused.err.contains("deletes"),
+        "{refused}"
+    );
+    // A source that is not there is no choice.
+    world.lab.lose_home(false);
+    let refused = world.ask("choose-direction", &json!({"keep": "north"}));
+    assert!(
+        refused.text.contains("LF0216") && refused.text.contains("--keep south"),
+        "{}",
+        refused.text
+    );
+    world.lab.home_is_back();
+    world.cli(&[&keep[..], &["--confirm", "db"]].concat()).code(0);
     let db = world.item("db");
     assert_eq!(
         (db.phase.as_str(), db.active_site.as_str(), db.target_machine),
@@ -234,4 +249,165 @@ fn f13_a_source_that_comes_back_is_switched_off_where_that_was_agreed_to() {
     });
     world.succeed("commit", &json!({}));
     world.succeed("reprotect", &json!({}));
+}
+
+#[test]
+fn f13_a_source_that_somebody_deleted_is_not_chosen() {
+    let world = world();
+    split(&world, &json!({}));
+    world.lab.remove(HOME, "vm-db");
+    let refused = world.ask("choose-direction", &json!({"keep": "north", "items": ["db"]}));
+    assert!(refused.text.contains("no machine `vm-db`"), "{}", refused.text);
+    let machine = world.item("db").target_machine.unwrap();
+    assert!(world.lab.is_on(AWAY, &machine));
+}
+
+#[test]
+fn f13_x03_a_persons_word_about_an_old_source_is_no_look_at_it() {
+    let world = world();
+    split(&world, &json!({}));
+    eventually("both are seen", || both_active(&world, "db").then_some(()));
+    world.lab.lose_home(false);
+    let job = world.launch("fence", &json!({"items": ["db"]}));
+    pass(&world, &job.id, &["shutdown/db", "hold/db"]);
+    world.step_is(&job.id, "fence/db", "stuck");
+    decide(&world, &job.id, "attest", "fence/db");
+    assert_eq!(world.rest(&job.id).status, "succeeded");
+    assert!(world.item("db").risk_accepted && !both_active(&world, "db"));
+    // It was not off.
+    world.lab.home_is_back();
+    eventually("it is seen again", || both_active(&world, "db").then_some(()));
+    world.succeed("fence", &json!({}));
+    assert!(!world.item("db").risk_accepted);
+}
+
+/// A person decides about a step, and does not wait for what comes of it.
+fn decide(world: &World, job: &str, verb: &str, step: &str) {
+    let said = json!({"steps": [step], "reason": "the site is gone"});
+    let _: serde_json::Value = world.api.post(&format!("api/v1/jobs/{job}/{verb}"), &said).ok();
+}
+
+/// Goes past steps that fail, each once it does.
+fn pass(world: &World, job: &str, steps: &[&str]) {
+    for step in steps {
+        eventually(&format!("{step} fails"), || {
+            let job = world.job(job);
+            matches!(job.step(step).status.as_str(), "retrying" | "failed" | "stuck").then_some(())
+        });
+        decide(world, job, "skip", step);
+    }
+}
+
+fn lose_away(world: &World) {
+    world
+        .lab
+        .control(&format!("sites/{AWAY}/lost"), &json!({"machines_off": true}));
+}
+
+#[test]
+fn f32_a_replica_that_may_be_the_only_copy_is_not_deleted_unasked() {
+    let world = world();
+    world.lab.lose_home(true);
+    let refused = world.cli(&["unprotect", "item/db"]).code(5);
+    assert!(
+        refused.err.contains("LF0208") && refused.err.contains("only copy"),
+        "{refused}"
+    );
+    assert_eq!(world.item("db").phase, "protected");
+    world.cli(&["unprotect", "item/db", "--confirm", "db"]).code(0);
+    assert_eq!(world.item("db").phase, "unprotected");
+    // Where the source is listed nobody is asked anything.
+    world.lab.home_is_back();
+    world.cli(&["unprotect", "item/web"]).code(0);
+}
+
+#[test]
+fn f27_f32_unprotect_after_a_failover_that_broke_off_brings_the_source_up() {
+    let world = world();
+    world.lab.fail_at(AWAY, "create-machine");
+    let job = world.run("planned-failover", &json!({}));
+    assert_eq!(job.status, "failed");
+    assert!(!world.lab.is_on(HOME, "vm-db"));
+    world.succeed("unprotect", &json!({}));
+    for item in ITEMS {
+        assert!(world.lab.is_on(HOME, &format!("vm-{item}")));
+        assert_eq!(world.item(item).phase, "unprotected");
+    }
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f33_a_test_that_breaks_off_ends_by_itself_too() {
+    let world = world();
+    world.lab.fail_at(AWAY, "start");
+    let job = world.run("test", &json!({"ttl-ms": 1_000, "items": ["db"]}));
+    assert_eq!(job.status, "failed");
+    eventually("it is cleaned up", || (world.item("db").test == "none").then_some(()));
+    world.lab.assert_sound();
+}
+
+#[test]
+fn b01_what_is_lost_away_from_home_is_let_go() {
+    let world = world();
+    world.succeed("test", &json!({"items": ["web"]}));
+    let job = world.succeed("planned-failover", &json!({}));
+    world.succeed("commit", &json!({}));
+    let lost = job.item("db").machine.clone().unwrap();
+    world.lab.remove(AWAY, &lost);
+    assert!(world.ask("reprotect", &json!({"items": ["db"]})).status >= 400);
+    // A reason and the name are wanted.
+    let release = ["release", "item/db", "--reason", "deleted by mistake"];
+    let refused = world.cli(&release).code(5);
+    assert!(refused.err.contains("LF0208"), "{refused}");
+    let said = world.cli(&[&release[..], &["--confirm", "db"]].concat()).code(0);
+    assert!(
+        said.err.contains("LF0230") && said.err.contains("deleted by mistake") && said.err.contains(&lost),
+        "{said}"
+    );
+    // With its site, and with a test machine beside it.
+    lose_away(&world);
+    let refused = world.ask("release", &json!({"items": ["web"], "confirm": "web"}));
+    assert!(
+        refused.status >= 400 && refused.text.contains("reason"),
+        "{}",
+        refused.text
+    );
+    world.succeed(
+        "release",
+        &json!({"items": ["web"], "confirm": "web", "reason": "burnt down"}),
+    );
+    world.lab.control(&format!("sites/{AWAY}/back"), &json!({}));
+    for item in ITEMS {
+        assert_eq!(world.item(item).phase, "unprotected");
+        world.lab.switch_on(&format!("vm-{item}"));
+    }
+    let orphans = world.cli(&["orphans"]).code(0);
+    assert!(
+        orphans.out.contains(&job.item("web").machine.clone().unwrap()),
+        "{orphans}"
+    );
+    world.succeed("protect", &json!({}));
+}
+
+#[test]
+fn b27_a_commit_at_home_ends_though_the_site_away_is_gone() {
+    let world = world();
+    let only = json!({"items": ["db"]});
+    world.succeed("planned-failover", &json!({"items": ["db"], "confirm": "db"}));
+    world.succeed("commit", &only);
+    world.succeed("reprotect", &only);
+    world.succeed(
+        "planned-failover",
+        &json!({"items": ["db"], "confirm": "db", "direction": "reverse"}),
+    );
+    lose_away(&world);
+    let job = world.launch("commit", &only);
+    pass(&world, &job.id, &["shutdown/db"]);
+    world.step_is(&job.id, "fence/db", "stuck");
+    decide(&world, &job.id, "attest", "fence/db");
+    pass(&world, &job.id, &["delete-source/db", "delete-other-replica/db"]);
+    assert_eq!(world.rest(&job.id).status, "succeeded");
+    let db = world.item("db");
+    assert_eq!((db.phase.as_str(), db.active_site.as_str()), ("committed", "north"));
+    assert_eq!(db.target_machine, None);
 }

@@ -1,6 +1,7 @@
 //! A random walk through the life of items: legal and illegal operations over random machines, against the real daemon and
 //! the lab together. What the core says beforehand is what happens, a refusal leaves no trace at the sites, whatever was
-//! recovered reads back whole, and from wherever the walk ends a legal way leads back to protected.
+//! recovered reads back whole, and from wherever the walk ends a legal way leads back to protected. On the way failovers
+//! break off, are cancelled and given up, and the home site is lost and comes back.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use crate::crash::Dice;
 use crate::harness::answers::Job;
 use crate::harness::documents::{Inventory, plan};
+use crate::harness::eventually;
 use crate::harness::lab::{AWAY, HOME};
 use crate::harness::world::{World, troubles};
 
@@ -38,9 +40,14 @@ const OPERATIONS: [&str; 9] = [
 /// Steps of one walk: enough for several lives, and some seconds.
 const STEPS: usize = 60;
 
+/// Every so many steps something goes wrong.
+const TROUBLE_EVERY: usize = 5;
+
 struct Walk {
     world: World,
     done: BTreeMap<String, (u32, u32)>,
+    /// Times that a machine ran at both sites, each as it had to.
+    split: usize,
 }
 
 /// What the daemon says of an item.
@@ -143,7 +150,10 @@ impl Walk {
     }
 
     fn check(&self) {
-        self.world.lab.assert_sound();
+        let verdict = self.world.lab.check();
+        assert!(verdict.doubled.is_empty(), "doubled: {:?}", verdict.doubled);
+        let split = verdict.both_active;
+        assert_eq!(split.len(), self.split, "both active: {split:?}");
         for item in ITEMS {
             let known = self.known(item);
             let machine = known.machine.unwrap_or_else(|| panic!("{item} is nowhere"));
@@ -155,6 +165,139 @@ impl Walk {
             let disk = self.world.lab.disk(&known.site, &machine);
             assert!(disk.valid, "{item}: {:?}", disk.problem);
         }
+    }
+
+    /// Something goes wrong with an item that could be failed over.
+    fn trouble(&mut self, dice: &mut Dice, item: &str) {
+        let known = self.known(item);
+        if known.phase != "protected" || known.operations["planned-failover"]["answer"] != "allowed" {
+            return;
+        }
+        let name = match dice.below(3) {
+            0 => self.breaks_off(dice, item, known.reverse),
+            1 => self.is_stopped(dice, item, known.reverse),
+            _ if known.reverse => return,
+            _ => self.loses_home(dice, item),
+        };
+        self.done.entry(name.to_owned()).or_default().0 += 1;
+        self.check();
+    }
+
+    fn planned(item: &str, reverse: bool) -> Value {
+        let mut more = json!({"items": [item], "confirm": item});
+        if reverse {
+            more["direction"] = json!("reverse");
+        }
+        more
+    }
+
+    fn decide(&self, job: &Job, verb: &str, steps: &[&str]) -> u16 {
+        let mut said = json!({"steps": steps, "reason": "the walk wants it"});
+        if verb == "answer" {
+            said["approve"] = json!(true);
+        }
+        self.world
+            .api
+            .post(&format!("api/v1/jobs/{}/{verb}", job.id), &said)
+            .status
+    }
+
+    /// Back to its source, or out by another failover, which finds what this one left.
+    fn goes_on(&mut self, dice: &mut Dice, item: &str) {
+        let next = if dice.below(2) == 0 {
+            "resume-protection"
+        } else {
+            "planned-failover"
+        };
+        self.step(next, &[item]);
+    }
+
+    /// A failover fails where its machine is made, or started.
+    fn breaks_off(&mut self, dice: &mut Dice, item: &str, reverse: bool) -> &'static str {
+        let (target, operation) = (
+            if reverse { HOME } else { AWAY },
+            if dice.below(2) == 0 { "create-machine" } else { "start" },
+        );
+        self.world.lab.fail_at(target, operation);
+        let job = self.world.run("planned-failover", &Self::planned(item, reverse));
+        self.world.lab.clear_faults();
+        assert_eq!(job.status, "failed", "{:?} {:#?}", job.reason, troubles(&job));
+        if dice.below(3) > 0 {
+            self.goes_on(dice, item);
+            return "broke off, gone on";
+        }
+        assert!(self.decide(&job, "retry", &[]) < 400);
+        let job = self.world.rest(&job.id);
+        assert_eq!(job.status, "succeeded", "{:?} {:#?}", job.reason, troubles(&job));
+        "broke off, retried"
+    }
+
+    /// Its source is shut down, and then a person thinks better of it.
+    fn is_stopped(&mut self, dice: &mut Dice, item: &str, reverse: bool) -> &'static str {
+        let mut more = Self::planned(item, reverse);
+        more["pause-before"] = json!(["machines"]);
+        let job = self.world.run("planned-failover", &more);
+        assert_eq!(job.status, "stuck", "{:?} {:#?}", job.reason, troubles(&job));
+        let gate = job.steps_in("stuck")[0].to_owned();
+        let abandoned = dice.below(2) == 0;
+        let verb = if abandoned { "abandon" } else { "cancel" };
+        assert!(self.decide(&job, verb, &[]) < 400);
+        let job = self.world.rest(&job.id);
+        assert_eq!(job.status, if abandoned { "abandoned" } else { "cancelled" });
+        if abandoned {
+            assert_eq!(self.decide(&job, "retry", &[]), 409, "what was given up is final");
+            self.goes_on(dice, item);
+            return "abandoned";
+        }
+        if dice.below(2) == 0 {
+            self.goes_on(dice, item);
+            return "cancelled, gone on";
+        }
+        assert!(self.decide(&job, "retry", &[&gate]) < 400);
+        let job = self.world.step_is(&job.id, &gate, "stuck");
+        assert!(self.decide(&job, "answer", &[&gate]) < 400);
+        let job = self.world.rest(&job.id);
+        assert_eq!(job.status, "succeeded", "{:?} {:#?}", job.reason, troubles(&job));
+        "cancelled, retried"
+    }
+
+    /// Failed over on a person's word, and then the old source is there again.
+    fn loses_home(&mut self, dice: &mut Dice, item: &str) -> &'static str {
+        self.world.lab.lose_home(false);
+        let mut more = Self::planned(item, false);
+        more["point"] = json!("latest-processed");
+        more["accept-split-brain-risk"] = json!("the walk lost it");
+        let job = self.world.run("unplanned-failover", &more);
+        assert_eq!(job.status, "completed-with-errors", "{:?}", job.reason);
+        self.world.lab.home_is_back();
+        eventually("both are seen, and all replicate again", || {
+            let view = |item: &str| self.world.api.get::<Value>(&format!("api/v1/items/{item}"));
+            let calm = ITEMS.iter().all(|item| view(item)["replication-error"].is_null());
+            (calm && view(item)["both-active"] == json!(true)).then_some(())
+        });
+        let keep = match dice.below(3) {
+            0 => None,
+            1 => Some("north"),
+            _ => Some("south"),
+        };
+        let mut more = json!({"items": [item], "confirm": item});
+        let (operation, name) = match keep {
+            None => ("fence", "fenced"),
+            Some(site) => {
+                more["keep"] = json!(site);
+                (
+                    "choose-direction",
+                    if site == "north" { "kept at home" } else { "kept away" },
+                )
+            }
+        };
+        self.world.succeed(operation, &more);
+        self.split = self.world.lab.check().both_active.len();
+        let known = self.known(item);
+        let home = keep == Some("north");
+        assert_eq!(known.phase, if home { "protected" } else { "failed-over" });
+        assert_eq!(self.world.lab.is_on(HOME, &format!("vm-{item}")), home);
+        name
     }
 
     /// From wherever it is, by what is legal.
@@ -185,6 +328,7 @@ fn x02_f31_whatever_is_asked_in_whatever_order_is_what_was_said_and_leads_home_a
     let mut walk = Walk {
         world: World::start(),
         done: BTreeMap::new(),
+        split: 0,
     };
     walk.world.lab.furnish(&ITEMS);
     // Tests on the way back want an isolated network at home.
@@ -194,7 +338,11 @@ fn x02_f31_whatever_is_asked_in_whatever_order_is_what_was_said_and_leads_home_a
     walk.world.apply("inventory", &text);
     walk.world.apply("plan", &plan(&ITEMS, &[]));
     walk.world.cli(&["protect", "--plan", "hr"]).code(0);
-    for _ in 0..STEPS {
+    for step in 0..STEPS {
+        if step % TROUBLE_EVERY == 0 {
+            let item = ITEMS[roll(&mut dice, ITEMS.len())];
+            walk.trouble(&mut dice, item);
+        }
         let mut operation = OPERATIONS[roll(&mut dice, OPERATIONS.len())];
         let mut items = ITEMS.to_vec();
         while items.len() > 1 && dice.below(3) > 0 {

@@ -97,5 +97,10 @@ fn b01_no_failback_after_migration_a_move_or_the_machines_end() {
     world.succeed("reprotect", &json!({}));
     all_refused("unplanned-failover", &back);
     world.lab.remove(AWAY, &cloud["db"]);
-    refused(&world, "unplanned-failover", &back, &["lab/cloud-machine-deleted"]);
+    let text = refused(&world, "unplanned-failover", &back, &["lab/cloud-machine-deleted"]);
+    assert!(text.contains("landfall release"), "{text}");
+    world.succeed("release", &json!({"reason": "somebody deleted it"}));
+    assert_eq!(world.item("db").phase, "unprotected");
+    world.lab.switch_on("vm-db");
+    world.succeed("protect", &json!({}));
 }

@@ -40,7 +40,9 @@ fn operations() -> String {
         "# What may be asked of a machine\n\nGenerated from the core by `cargo xtask generate`: every state that a machine can \
          be in while no job works on it, and the operations that are legal there. `landfall item show ITEM` gives the same \
          answer for a machine, with what else stands in the way. A job locks its machines; one that fails or is cancelled \
-         leaves each in the state that it had reached.\n\n| state | legal |\n|---|---|\n",
+         leaves each in the state that it had reached. *With a test machine* is also where a test or its cleanup broke off. \
+         Of a machine whose state was restored from a backup nothing may be asked before `landfall reconcile`. From every \
+         row a way leads on, whatever is lost for good (`host/recovery/tests/ways.rs` searches them all).\n\n| state | legal |\n|---|---|\n",
     );
     for (state, legal) in table() {
         let names: Vec<String> = legal.iter().map(|operation| format!("`{operation}`")).collect();
