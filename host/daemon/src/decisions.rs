@@ -5,6 +5,7 @@ mod repin;
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _};
 use landfall_recovery::codes;
 use landfall_recovery::document::Side;
 use landfall_recovery::event::{Decision, Outcome, StepResult};
@@ -98,9 +99,14 @@ async fn reopen(
     request: &DecisionRequest,
     who: &str,
 ) -> Result<Handle, Refusal> {
+    let over = |why: &str| Refusal::refused(codes::JOB_OVER, format!("job {id} {why}"));
+    // Sites are asked before the lock is taken: one that is slow to answer holds nobody else's failover.
+    if let Some(item) = ran_again(engine, &load(engine, id)?).await {
+        let why = format!("was synchronised before the source of `{item}` ran again; start a new planned failover");
+        return Err(over(&why));
+    }
     // Reopening a job takes its items' locks again, as freezing one does.
     let _freezing = engine.freezing.lock().await;
-    let over = |why: &str| Refusal::refused(codes::JOB_OVER, format!("job {id} {why}"));
     if engine.jobs().contains_key(id) {
         return Err(over("was reopened just now; look at it and ask again"));
     }
@@ -126,10 +132,6 @@ async fn reopen(
             "cannot be reopened: another job has touched `{item}` since"
         )));
     }
-    if let Some(item) = ran_again(engine, &job).await {
-        let why = format!("was synchronised before the source of `{item}` ran again; start a new planned failover");
-        return Err(over(&why));
-    }
     let (decision, outcome) = match verb {
         "regrant" => (repin::regrant(engine, &job, request)?, None),
         _ => decision(&job, verb, request, who)?,
@@ -145,6 +147,7 @@ async fn ran_again(engine: &Arc<Engine>, job: &Job) -> Option<String> {
     if job.frozen.operation != Operation::PlannedFailover {
         return None;
     }
+    let mut asked = Vec::new();
     for (name, item) in &job.frozen.items {
         let done = |kind: &StepKind| {
             job.steps_of(name)
@@ -161,16 +164,20 @@ async fn ran_again(engine: &Arc<Engine>, job: &Job) -> Option<String> {
         if ran {
             return Some(name.clone());
         }
-        // A source that cannot be asked is judged by the fence step.
-        let Ok(adapter) = engine.adapter(&item.item.source.site).await else {
-            continue;
-        };
-        if let Ok(PowerAnswer { power: Power::On, .. }) = adapter.power_state(item.item.source.machine.clone()).await {
-            return Some(name.clone());
-        }
+        asked.push((name.clone(), item.item.source.clone()));
     }
-    None
+    let runs = stream::iter(asked).map(|(name, source)| async move {
+        // A source that cannot be asked is judged by the fence step.
+        let adapter = engine.adapter(&source.site).await.ok()?;
+        let seen = adapter.power_state(source.machine).await;
+        matches!(seen, Ok(PowerAnswer { power: Power::On, .. })).then_some(name)
+    });
+    let mut runs = std::pin::pin!(runs.buffer_unordered(ASKED_AT_ONCE).filter_map(std::future::ready));
+    runs.next().await
 }
+
+/// Machines whose power is asked for at once.
+const ASKED_AT_ONCE: usize = 16;
 
 /// A job from the store.
 pub(crate) fn load(engine: &Engine, id: &str) -> Result<Job, Refusal> {

@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use landfall_recovery::codes;
+use landfall_recovery::consequence::consequences;
 use landfall_recovery::document::{Known, Side, read_inventory, read_plan};
 use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
 use landfall_recovery::executor::{Limits, Next, OBSERVED_AT, PROOF, Resumption, decide, resume, stale_proof};
 use landfall_recovery::freeze::{Frozen, FrozenItem, Pinned};
 use landfall_recovery::graph::{Graph, StepIndex, StepKind, Wait};
-use landfall_recovery::item::{ItemState, Location, Phase};
+use landfall_recovery::item::{ItemEvent, ItemState, Location, Phase};
 use landfall_recovery::job::{Job, Status, Stopping};
 use landfall_recovery::operations::Operation;
 use landfall_recovery::proof::{FenceProof, ProofKind};
@@ -658,6 +659,38 @@ fn x03_a_persons_word_does_not_outlive_the_job_that_it_was_given_for() {
         begins(fence) && !begins(start),
         "the source is looked at before anything else: {next:?}"
     );
+}
+
+#[test]
+fn whoever_reopens_a_job_locks_its_items_and_ends_no_other_ones_lock() {
+    let (_, mut world) = fenced(ProofKind::VerifiedOff);
+    let decision = Decision::Repin {
+        pins: BTreeMap::new(),
+        steps: Vec::new(),
+        reason: "granted".into(),
+    };
+    let event = Event::Operator {
+        who: "me".into(),
+        decision,
+    };
+    world.record(event.clone());
+    let mut item = ItemState::default();
+    for (name, change) in consequences(&world.job, world.now, &event) {
+        if name == "db" {
+            item.apply(&change);
+        }
+    }
+    assert_eq!(item.holder(), Some("j"));
+    item.apply(&ItemEvent::Ended {
+        job: "another".into(),
+        trouble: None,
+    });
+    assert_eq!(item.holder(), Some("j"));
+    item.apply(&ItemEvent::Ended {
+        job: "j".into(),
+        trouble: None,
+    });
+    assert_eq!(item.holder(), None);
 }
 
 #[test]
