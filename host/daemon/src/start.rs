@@ -3,6 +3,7 @@
 
 mod foresee;
 mod look;
+mod losses;
 mod subject;
 
 use std::collections::btree_map::Entry;
@@ -23,6 +24,7 @@ use landfall_store::{Batch, JobRow, Space};
 
 use self::look::Listing;
 pub(crate) use self::look::{PAGES_MAX, Sites, facts, machines as list_machines, observe};
+use self::losses::{can_return, gives_up, left_behind};
 use self::subject::{confirmed, direction_of, subject_of, typed};
 use crate::api::wire::{JobRequest, ReadinessView};
 use crate::clock;
@@ -154,74 +156,6 @@ fn not_at_source(operation: Operation, missing: &BTreeSet<String>, frozen: &Froz
         Some(finding(codes::NOT_AT_SOURCE, Severity::Error, name, cause))
     };
     missing.iter().filter_map(say).collect()
-}
-
-/// A recovered machine is given up only for a source that is there.
-fn can_return(frozen: &Frozen, listing: &Listing) -> Result<(), Refusal> {
-    if frozen.keep != Some(Keep::Source) {
-        return Ok(());
-    }
-    let unseen = |(name, item): (&String, &Box<FrozenItem>)| {
-        let cause = format!(
-            "{}: the recovered machine may be the only one",
-            listing.unseen(&item.item)?
-        );
-        let cure = format!(
-            "wait until it is there again, or keep the recovered machine: `--keep {}`",
-            item.item.target_site
-        );
-        Some(Finding {
-            cure,
-            ..finding(codes::NOT_AT_SOURCE, Severity::Error, name, cause)
-        })
-    };
-    let findings: Vec<Finding> = frozen.items.iter().filter_map(unseen).collect();
-    if findings.is_empty() {
-        return Ok(());
-    }
-    let what = format!("{} is refused", frozen.operation);
-    Err(Refusal::findings(codes::PREFLIGHT_REFUSED, what, findings))
-}
-
-/// What this deletes or gives up that may be the only copy, so that it wants a name typed.
-fn gives_up(frozen: &Frozen, listing: &Listing) -> Option<String> {
-    match frozen.operation {
-        Operation::ChooseDirection if frozen.keep == Some(Keep::Source) => {
-            Some("it deletes the recovered machine with all that it wrote".to_owned())
-        }
-        Operation::Unprotect => frozen.items.values().find_map(|item| {
-            let unseen = listing.unseen(&item.item)?;
-            Some(format!("{unseen}: the replica that it deletes may be the only copy"))
-        }),
-        Operation::Release => Some("it lets go of what is away from home, for ever".to_owned()),
-        _ => None,
-    }
-}
-
-/// What Landfall made for items that it is to know nothing more of, and why.
-fn left_behind(frozen: &Frozen, reason: Option<&str>) -> Vec<Finding> {
-    let Some(reason) = reason else { return Vec::new() };
-    let say = |(name, item): (&String, &Box<FrozenItem>)| {
-        let state = &item.state;
-        let things = [
-            ("machine", &state.target_machine),
-            ("test machine", &state.test_machine),
-            ("replica", &state.replica),
-            ("replica", &state.other_replica),
-        ];
-        let named = |(what, id): (&str, &Option<String>)| Some(format!("{what} `{}`", id.as_ref()?));
-        let mut left: Vec<String> = things.into_iter().filter_map(named).collect();
-        if left.is_empty() {
-            left.push("nothing".to_owned());
-        }
-        let cause = format!(
-            "{} released `{name}` ({reason}); left behind: {}",
-            frozen.requested_by,
-            left.join(", ")
-        );
-        finding(codes::LEFT_BEHIND, Severity::Warning, name, cause)
-    };
-    frozen.items.iter().map(say).collect()
 }
 
 /// Keeps the items for which the operation is legal, or refuses with everything that stands against it. Operations
@@ -722,7 +656,7 @@ fn known_findings(engine: &Engine, frozen: &Frozen, sites: &Sites) -> Vec<Findin
         Operation::PlannedFailover | Operation::UnplannedFailover
     );
     if real {
-        let left = |(name, item): (&String, &Box<FrozenItem>)| {
+        let left = |name: &str, item: &FrozenItem| {
             let machine = item.state.leftover().filter(|_| item.turn.is_none())?;
             let cause = format!(
                 "an earlier failover left `{machine}` at `{}`; it is stopped, proved off and deleted first",
@@ -730,7 +664,7 @@ fn known_findings(engine: &Engine, frozen: &Frozen, sites: &Sites) -> Vec<Findin
             );
             Some(finding(codes::LEFTOVER, Severity::Warning, name, cause))
         };
-        findings.extend(frozen.items.iter().filter_map(left));
+        findings.extend(frozen.items.iter().filter_map(|(name, item)| left(name, item)));
         let plan = &frozen.plan.name;
         let tested = engine.world().tested.get(plan).cloned();
         let now = subject(

@@ -77,11 +77,11 @@ impl World {
         worlds
     }
 
-    fn works(&self, site: &str) -> bool {
-        *(if site == "home" { &self.home } else { &self.away }) == Site::Fine
+    fn works(self, site: &str) -> bool {
+        (if site == "home" { self.home } else { self.away }) == Site::Fine
     }
 
-    fn facts(&self) -> Facts {
+    fn facts(self) -> Facts {
         let site = |site: Site| {
             Some(SiteFacts {
                 reachable: site != Site::Lost,
@@ -101,7 +101,7 @@ impl World {
     }
 
     /// The host starts it: it is legal, nothing is in its way, and preflight finds what it needs.
-    fn starts(&self, state: &ItemState, request: &Request) -> bool {
+    fn starts(self, state: &ItemState, request: &Request) -> bool {
         let preflight = match (request.operation, request.keep) {
             (Operation::Protect | Operation::PlannedFailover | Operation::Reprotect, _) => {
                 self.works("home") && self.works("away")
@@ -446,7 +446,7 @@ impl Life {
     }
 
     /// States from which no way leads to unprotected in this world, with what may be asked there.
-    fn dead_ends(&self, world: &World, may: impl Fn(Operation) -> bool) -> Vec<&ItemState> {
+    fn dead_ends(&self, world: World, may: impl Fn(Operation) -> bool) -> Vec<&ItemState> {
         let mut back: HashMap<usize, Vec<usize>> = HashMap::new();
         for way in &self.ways {
             let works = way.at.iter().all(|site| world.works(site)) && may(way.request.operation);
@@ -487,7 +487,7 @@ fn f27_f31_from_every_state_a_way_leads_on_whatever_is_lost_for_good() {
     for world in World::all() {
         // Nobody is to give up what is not lost.
         let whole = world.healthy && (world.home, world.away) == (Site::Fine, Site::Fine);
-        let ends = life.dead_ends(&world, |operation| !whole || operation != Operation::Release);
+        let ends = life.dead_ends(world, |operation| !whole || operation != Operation::Release);
         if let Some(first) = ends.first() {
             dead.push(format!("{} in {world:?}, such as {}", ends.len(), key(first)));
         }
