@@ -174,6 +174,96 @@ fn x09_the_old_daemon_that_wakes_is_refused_by_the_targets() {
         Vec::<String>::new(),
         "the target took orders of an older epoch"
     );
+    // What it did all the same, at the source that keeps no epoch, is found by who asks by name.
+    assert!(!world.lab.is_on(HOME, "vm-db"));
+    world.kill_daemon();
+    fs::rename(world.path("data"), world.path("woken")).unwrap();
+    fs::rename(world.path("new"), world.path("data")).unwrap();
+    world.restart_daemon();
+    let said = world.cli(&["reconcile", "db"]).code(0);
+    assert!(said.out.contains("`vm-db` is off"), "{}", said.out);
+}
+
+#[test]
+fn x09_any_machine_is_compared_by_name_and_nothing_is_changed_by_it() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    world.succeed("test", &json!({}));
+    let said = world.cli(&["reconcile", "db"]).code(0);
+    assert!(!said.out.contains("LF0218"), "{}", said.out);
+    // A job that is at work is named, since it may be what differs.
+    world.lab.latency("delete-machine", 3_000, 3_000);
+    let job = world.launch("cleanup", &json!({"items": ["web"]}));
+    let said = world.cli(&["reconcile", "web"]);
+    assert!(said.out.contains(&job.id), "{}", said.out);
+    world.rest(&job.id);
+    let made = world.item("db").test_machine.unwrap();
+    world.lab.remove(AWAY, &made);
+    for accept in [&["reconcile", "db"][..], &["reconcile", "db", "--accept", "so be it"]] {
+        let said = world.cli(accept).code(5);
+        assert!(said.out.contains(&made) && !said.out.contains("backup"), "{}", said.out);
+    }
+    assert_eq!(world.item("db").test_machine, Some(made));
+    assert!(world.cli(&["reconcile"]).code(0).err.contains("nothing to compare"));
+}
+
+/// Restores a backup of now, and compares; nothing differs.
+fn restored_as_it_is(world: &mut World) {
+    let file = backup(world);
+    restore(world, &file);
+    let said = world.cli(&["reconcile"]).code(0);
+    assert!(!said.out.contains("LF0218"), "{}", said.out);
+}
+
+#[test]
+fn x09_machines_on_their_way_back_and_home_again_are_compared_where_they_stand() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    world.succeed("planned-failover", &json!({}));
+    world.succeed("commit", &json!({}));
+    world.succeed("reprotect", &json!({}));
+    restored_as_it_is(&mut world);
+    world.succeed("planned-failover", &json!({"direction": "reverse"}));
+    restored_as_it_is(&mut world);
+    // The machine at home is the one that counts now.
+    world.lab.remove(HOME, "vm-db");
+    let said = world.cli(&["reconcile", "db"]).code(5);
+    assert!(
+        said.out.contains("site `north` no longer has the machine `vm-db`"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
+fn x09_what_happens_while_sites_are_read_is_not_undone() {
+    let hooks = ["name: before, runbook: webhook, before: [all]"];
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &hooks));
+    world.lab.latency("shutdown", 2_000, 2_000);
+    let job = world.launch("planned-failover", &json!({}));
+    world.step_is(&job.id, "shutdown/db", "running");
+    let file = backup(&world);
+    world.rest(&job.id);
+    restore(&mut world, &file);
+    // The comparison waits for a site, and meanwhile a person gives the held job up.
+    world.lab.latency("owned", 4_000, 4_000);
+    let asked = world.begin(&["reconcile", "--accept", "as it is"]);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    world
+        .cli(&["job", "abandon", &job.id, "--reason", "it is over"])
+        .code(0);
+    assert_eq!(world.rest(&job.id).status, "abandoned");
+    asked.end().code(0);
+    let trouble = || world.item("db").trouble.unwrap_or_default();
+    assert!(trouble().contains("abandoned"), "{}", trouble());
+    // Neither is the lock of the job there again after a restart.
+    world.restart_daemon();
+    let trouble = world.item("db").trouble.unwrap_or_default();
+    assert!(trouble.contains("abandoned"), "{trouble}");
+    let answer = world.ask("test", &json!({}));
+    assert!(
+        !answer.text.contains("LF0217") && !answer.text.contains("locked"),
+        "{}",
+        answer.text
+    );
 }
 
 #[test]

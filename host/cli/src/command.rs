@@ -147,7 +147,7 @@ enum Command {
     Backup(backup::Backup),
     /// Make an installation of a backup, in a data directory that has none
     Restore(backup::Restore),
-    /// After a restore: compare the state of machines with what the sites say
+    /// Compare what the state says of machines with what the sites say
     Reconcile(reconcile::Arguments),
     /// What carries our stamp at the sites, and no machine here knows of
     Orphans(orphans::Arguments),

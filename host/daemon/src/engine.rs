@@ -37,6 +37,9 @@ pub(crate) struct Engine {
     pub(crate) units: Units,
     /// Freezing a job looks at many items and then locks them; one at a time.
     pub(crate) freezing: tokio::sync::Mutex<()>,
+    /// Jobs change the items that they hold side by side, each from what it read to what it published. Who changes an item
+    /// that a job may hold does so alone. Taken after `freezing`, if both are.
+    pub(crate) changing: tokio::sync::RwLock<()>,
     /// Journal numbers as they are committed, with the job.
     pub(crate) events: broadcast::Sender<Signal>,
     world: RwLock<World>,
@@ -163,6 +166,7 @@ impl Engine {
             pollers: Pollers::default(),
             units: Units::default(),
             freezing: tokio::sync::Mutex::new(()),
+            changing: tokio::sync::RwLock::new(()),
             events: broadcast::Sender::new(EVENTS),
             world: RwLock::new(world),
             jobs: Mutex::new(HashMap::new()),
@@ -195,25 +199,17 @@ impl Engine {
 
     /// Commits, or ends the process: what cannot be recorded must not be acted on.
     pub(crate) async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        match self.store.commit(batch).await {
-            Ok(numbers) => {
-                if !numbers.is_empty() {
-                    // No stream is open: nobody needs to hear.
-                    let _ = self.events.send(Signal::Committed);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.fail(&error);
-                Err(error)
-            }
+        let numbers = commit(&self.store, &self.fatal, batch).await?;
+        if !numbers.is_empty() {
+            // No stream is open: nobody needs to hear.
+            let _ = self.events.send(Signal::Committed);
         }
+        Ok(())
     }
 
     /// Ends the daemon with an error.
     pub(crate) fn fail(&self, error: &dyn std::error::Error) {
-        tracing::error!(%error, "the daemon cannot go on");
-        self.fatal.send_replace(Some(error.to_string()));
+        end(&self.fatal, error);
     }
 
     /// Resolves when the daemon cannot go on, with the reason.
@@ -245,6 +241,24 @@ impl Engine {
         let state = world.state(name);
         Some((world.oriented(name, state.direction)?, state))
     }
+}
+
+/// Commits, or ends the process: the one way to the store, also for what plugins keep and the registry decides.
+pub(crate) async fn commit(
+    store: &Store,
+    fatal: &watch::Sender<Option<String>>,
+    batch: Batch,
+) -> Result<Vec<u64>, StoreError> {
+    let committed = store.commit(batch).await;
+    if let Err(error) = &committed {
+        end(fatal, error);
+    }
+    committed
+}
+
+fn end(fatal: &watch::Sender<Option<String>>, error: &dyn std::error::Error) {
+    tracing::error!(%error, "the daemon cannot go on");
+    fatal.send_replace(Some(error.to_string()));
 }
 
 impl World {

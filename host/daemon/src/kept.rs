@@ -6,7 +6,9 @@ use futures_util::future::BoxFuture;
 use landfall_runtime::{Owner, StateStore, StoreFault};
 use landfall_store::{Batch, Space, Store};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
+use crate::engine::commit;
 use crate::hex::{from_hex, to_hex};
 
 /// Parts of a row's name. No key holds it, so the last one begins the key whatever the site is called.
@@ -16,6 +18,7 @@ const SEPARATOR: char = '\u{1f}';
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     store: Store,
+    fatal: watch::Sender<Option<String>>,
 }
 
 /// A value as it stands in the database, readable where it is text.
@@ -27,8 +30,8 @@ enum Value {
 }
 
 impl Kept {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, fatal: watch::Sender<Option<String>>) -> Self {
+        Self { store, fatal }
     }
 }
 
@@ -78,10 +81,10 @@ impl StateStore for Kept {
             None => Ok(batch.remove(Space::Plugin, &name)),
         };
         let filled = filled.map(|_| ());
-        let store = self.store.clone();
+        let (store, fatal) = (self.store.clone(), self.fatal.clone());
         Box::pin(async move {
             filled?;
-            store.commit(batch).await?;
+            commit(&store, &fatal, batch).await?;
             Ok(())
         })
     }
@@ -89,6 +92,8 @@ impl StateStore for Kept {
 
 #[cfg(test)]
 mod tests {
+    use landfall_store::JobRow;
+
     use super::*;
 
     fn owner(plugin: &str, site: Option<&str>) -> Owner {
@@ -101,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_kept_is_there_after_a_restart_and_only_for_its_owner() {
         let directory = tempfile::tempdir().unwrap();
-        let kept = Kept::new(Store::open(directory.path()).unwrap());
+        let kept = Kept::new(Store::open(directory.path()).unwrap(), watch::Sender::new(None));
         let (north, odd) = (owner("lab", Some("north")), owner("lab", Some("north\u{1f}x")));
         for (key, value) in [
             ("a", Some(&b"text"[..])),
@@ -120,7 +125,7 @@ mod tests {
                 Err(_) => tokio::task::yield_now().await,
             }
         };
-        let kept = Kept::new(store);
+        let kept = Kept::new(store, watch::Sender::new(None));
         let rows = kept.load(&north).await.unwrap();
         let wanted = [("a".to_owned(), b"text".to_vec()), ("b".to_owned(), vec![0xff, 0])];
         assert_eq!(rows, wanted.into());
@@ -132,5 +137,27 @@ mod tests {
         ] {
             assert!(kept.load(&stranger).await.unwrap().is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_ends_the_daemon() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, fatal) = (Store::open(directory.path()).unwrap(), watch::Sender::new(None));
+        let kept = Kept::new(store.clone(), fatal.clone());
+        kept.put(&owner("lab", None), "a", Some(b"text")).await.unwrap();
+        assert_eq!(*fatal.borrow(), None);
+        // The store closes at its first failure: here a job that is written twice.
+        let row = JobRow {
+            id: "j".to_owned(),
+            plan: "p".to_owned(),
+            operation: "test".to_owned(),
+            created_at: 1,
+            frozen: "{}".to_owned(),
+        };
+        let mut twice = Batch::new();
+        twice.job(row.clone()).job(row);
+        store.commit(twice).await.unwrap_err();
+        kept.put(&owner("lab", None), "a", Some(b"more")).await.unwrap_err();
+        assert!(fatal.borrow().is_some(), "nobody was told");
     }
 }

@@ -126,11 +126,11 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     let (live, config) = (Arc::clone(&config), config.now());
     let store = Store::open(&config.data)?;
     let mut plugins = RuntimeOptions::new(config.data.join("plugins"));
-    plugins.state = Arc::new(Kept::new(store.clone()));
+    let fatal = tokio::sync::watch::Sender::new(None);
+    plugins.state = Arc::new(Kept::new(store.clone(), fatal.clone()));
     plugins.trust = trust;
     let runtime = Runtime::new(plugins)?;
     runtime.set_secrets(config.secrets.clone());
-    let fatal = tokio::sync::watch::Sender::new(None);
     let registry = plugins::open(&live, &store, &runtime, &fatal)?;
     registry.refresh().await?;
     let data = config.data.clone();

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use landfall_recovery::item::ItemState;
 use landfall_runtime::contract::adapter::Owned;
 
 use crate::api::wire::{OrphanView, OrphansView};
@@ -34,22 +35,22 @@ fn is_orphan(engine: &Engine, owned: &Owned) -> bool {
         return false;
     }
     let world = engine.world();
-    let Some(state) = owned.item.as_ref().and_then(|item| world.items.get(item)) else {
-        return true;
-    };
+    let state = owned.item.as_ref().and_then(|item| world.items.get(item));
+    state.is_none_or(|state| !known(state).contains(owned.id.as_str()))
+}
+
+/// Every machine and replica that an item's state knows of, at either site.
+pub(crate) fn known(state: &ItemState) -> BTreeSet<&str> {
     let home = state.home.as_ref().and_then(|home| home.machine.as_ref());
-    let known: BTreeSet<&String> = [
+    let all = [
         state.replica.as_ref(),
         state.other_replica.as_ref(),
         state.target_machine.as_ref(),
         state.test_machine.as_ref(),
         state.created.as_ref(),
         home,
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    !known.contains(&owned.id)
+    ];
+    all.into_iter().flatten().map(String::as_str).collect()
 }
 
 fn orphan(site: &str, owned: Owned) -> OrphanView {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::DaemonError;
 use crate::accept;
 use crate::config::Live;
-use crate::engine::Engine;
+use crate::engine::{Engine, commit};
 use crate::problem::Refusal;
 use crate::start::Answered;
 
@@ -31,15 +31,8 @@ impl Keeper for Ledger {
     fn keep(&self, decision: Decision) -> BoxFuture<'_, io::Result<()>> {
         async move {
             let batch = batch(&decision).map_err(io::Error::other)?;
-            match self.store.commit(batch).await {
-                Ok(_) => Ok(()),
-                // As with any commit: what cannot be recorded must not be acted on.
-                Err(error) => {
-                    tracing::error!(%error, "the daemon cannot go on");
-                    self.fatal.send_replace(Some(error.to_string()));
-                    Err(io::Error::other(error))
-                }
-            }
+            let committed = commit(&self.store, &self.fatal, batch).await;
+            committed.map(|_| ()).map_err(io::Error::other)
         }
         .boxed()
     }

@@ -1,10 +1,15 @@
-//! After a restore: does the state still say what the sites say? Reads only, item by item, and names everything that the
-//! backup cannot have known. Nothing is done with an item before this was clean, or a named person took the state as it
-//! is.
+//! Does the state still say what the sites say? After a restore that is asked of every item, and at any time of one that
+//! is named. Reads only, and names everything that the state cannot have known. Nothing is done with an item that came
+//! out of a backup before this was clean, or a named person took the state as it is.
+//!
+//! The sites are read first, side by side, and nobody waits for that. Then each item is compared as it is by now, and the
+//! only thing that changes is that its state counts again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use landfall_recovery::codes;
 use landfall_recovery::document::Item;
 use landfall_recovery::item::{ItemState, Phase};
@@ -17,6 +22,7 @@ use crate::api::wire::ReconcileView;
 use crate::clock;
 use crate::contract::{from_call_error, from_point};
 use crate::engine::{Catalogue, Engine};
+use crate::orphans::known;
 use crate::problem::Refusal;
 use crate::start::{PAGES_MAX, list_machines};
 
@@ -40,30 +46,40 @@ struct Seen {
 
 type Sites = BTreeMap<String, Result<Seen, Failure>>;
 
-/// Compares items that came out of a backup: those that are named, else all of them.
+/// The points of an item's replica, by replica: it may be another one by the time of the comparison.
+type Points = BTreeMap<String, (String, Result<Catalogue, Failure>)>;
+
+/// As long as a site is waited for that lists what it has: longer than one call may take, and far less than the person
+/// who asked waits.
+const SITE_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Compares the items that are named, else all that came out of a backup.
 pub(crate) async fn reconcile(
     engine: &Arc<Engine>,
     names: &[String],
     accept: Option<&str>,
     who: &str,
 ) -> Result<Vec<ReconcileView>, Refusal> {
-    let _freezing = engine.freezing.lock().await;
     let items = subjects(engine, names)?;
-    let mut sites = Sites::new();
-    for (item, _) in &items {
-        for site in [&item.source.site, &item.target_site] {
-            if !sites.contains_key(site) {
-                sites.insert(site.clone(), ask(engine, site).await);
-            }
-        }
-    }
+    let sites = read_sites(engine, &items).await;
+    let points = read_points(engine, &items, &sites).await;
+    let _freezing = engine.freezing.lock().await;
+    // A job that holds an item changes it without the lock above.
+    let _alone = engine.changing.write().await;
     let mut answers = Vec::new();
-    for (item, state) in items {
-        let (catalogue, mut findings) = points(engine, &item, &state).await;
+    for (item, before) in items {
+        // What happened while the sites were read is not undone.
+        let Some((item, state)) = engine.item(&item.name) else {
+            continue;
+        };
+        let (catalogue, mut findings) = known_points(&item, &state, &points);
         findings.extend(compare(&item, &state, &sites));
+        if !stands_as(&before, &state) {
+            let cause = "it changed while its sites were read".to_owned();
+            findings.push(finding(&item, Severity::Error, cause, "compare it again"));
+        }
         let clean = findings.iter().all(|finding| finding.severity != Severity::Error);
-        let reconciled = clean || accept.is_some();
-        if reconciled {
+        if state.restored && (clean || accept.is_some()) {
             let record = Reconciled {
                 at: clock::now(),
                 who: who.to_owned(),
@@ -71,15 +87,21 @@ pub(crate) async fn reconcile(
                 accepted: accept.filter(|_| !clean).map(ToOwned::to_owned),
                 findings: findings.clone(),
             };
-            settle(engine, &item.name, state, catalogue, &record).await?;
+            settle(engine, &item.name, state.clone(), catalogue, &record).await?;
         }
         answers.push(ReconcileView {
+            reconciled: clean || (state.restored && accept.is_some()),
             item: item.name,
-            reconciled,
             findings,
         });
     }
     Ok(answers)
+}
+
+/// What the sites were asked about is still what the item consists of.
+fn stands_as(before: &ItemState, now: &ItemState) -> bool {
+    let place = |state: &ItemState| (state.phase, state.direction, state.home.clone());
+    place(before) == place(now) && known(before) == known(now)
 }
 
 fn subjects(engine: &Engine, names: &[String]) -> Result<Vec<(Item, ItemState)>, Refusal> {
@@ -88,11 +110,72 @@ fn subjects(engine: &Engine, names: &[String]) -> Result<Vec<(Item, ItemState)>,
     }
     let world = engine.world();
     let all = world.inventory.items.values().filter_map(|item| {
-        let state = world.items.get(&item.name).filter(|state| state.restored)?;
+        let state = world.state(&item.name);
+        let asked = if names.is_empty() {
+            state.restored
+        } else {
+            names.contains(&item.name)
+        };
         let item = world.oriented(&item.name, state.direction)?;
-        (names.is_empty() || names.contains(&item.name)).then(|| (item, state.clone()))
+        asked.then_some((item, state))
     });
     Ok(all.collect())
+}
+
+/// Asks every site of the items, all at once.
+async fn read_sites(engine: &Arc<Engine>, items: &[(Item, ItemState)]) -> Sites {
+    let both = items
+        .iter()
+        .flat_map(|(item, _)| [&item.source.site, &item.target_site]);
+    let names: BTreeSet<String> = both.cloned().collect();
+    let asked = names.into_iter().map(|site| async move {
+        let said = tokio::time::timeout(SITE_PATIENCE, ask(engine, &site)).await;
+        let said = said.unwrap_or_else(|_| Err(silent(&site)));
+        (site, said)
+    });
+    join_all(asked).await.into_iter().collect()
+}
+
+fn silent(site: &str) -> Failure {
+    let seconds = SITE_PATIENCE.as_secs();
+    Failure::definite(
+        codes::SITE_UNREACHABLE,
+        format!("site `{site}` did not answer in {seconds} s"),
+    )
+}
+
+/// Lists the points of every replica, the sites side by side; one that did not answer before is not asked again.
+async fn read_points(engine: &Arc<Engine>, items: &[(Item, ItemState)], sites: &Sites) -> Points {
+    let mut wanted: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for (item, state) in items {
+        if let Some(replica) = state.replica.clone().filter(|_| !state.points_doomed) {
+            let site = wanted.entry(item.target_site.clone()).or_default();
+            site.push((item.name.clone(), replica));
+        }
+    }
+    wanted.retain(|site, _| matches!(sites.get(site), Some(Ok(_))));
+    let asked = wanted.into_iter().map(|(site, replicas)| async move {
+        let mut found = Points::new();
+        for (item, replica) in replicas {
+            let listed = list_points(engine, &site, &replica).await;
+            found.insert(item, (replica, listed));
+        }
+        found
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+async fn list_points(engine: &Arc<Engine>, site: &str, replica: &str) -> Result<Catalogue, Failure> {
+    let adapter = engine.adapter(site).await?;
+    let observed_at = clock::now();
+    let points = tokio::time::timeout(SITE_PATIENCE, adapter.list_points(replica.to_owned())).await;
+    let points = points
+        .map_err(|_| silent(site))?
+        .map_err(|error| from_call_error(&error))?;
+    Ok(Catalogue {
+        points: points.into_iter().map(from_point).collect(),
+        observed_at,
+    })
 }
 
 async fn ask(engine: &Arc<Engine>, site: &str) -> Result<Seen, Failure> {
@@ -121,31 +204,18 @@ pub(crate) async fn owned(engine: &Arc<Engine>, site: &str) -> Result<Vec<Owned>
     Err(Failure::definite(codes::BAD_OUTPUT, why))
 }
 
-/// The target's points as they are now, if the item has a replica there.
-async fn points(engine: &Arc<Engine>, item: &Item, state: &ItemState) -> (Option<Catalogue>, Vec<Finding>) {
-    let (Some(replica), false) = (&state.replica, state.points_doomed) else {
-        return (None, Vec::new());
-    };
-    let listed = match engine.adapter(&item.target_site).await {
-        Ok(adapter) => adapter
-            .list_points(replica.clone())
-            .await
-            .map_err(|error| from_call_error(&error)),
-        Err(failure) => Err(failure),
-    };
-    match listed {
-        Ok(points) => {
-            let catalogue = Catalogue {
-                points: points.into_iter().map(from_point).collect(),
-                observed_at: clock::now(),
-            };
-            (Some(catalogue), Vec::new())
-        }
-        Err(failure) => {
+/// The target's points as they were read, if the item still has that replica.
+fn known_points(item: &Item, state: &ItemState, points: &Points) -> (Option<Catalogue>, Vec<Finding>) {
+    let read = points.get(&item.name);
+    let same = read.filter(|(replica, _)| state.replica.as_ref() == Some(replica) && !state.points_doomed);
+    match same {
+        Some((_, Ok(catalogue))) => (Some(catalogue.clone()), Vec::new()),
+        Some((replica, Err(failure))) => {
             let cause = format!("the points of replica `{replica}` cannot be listed: {failure}");
             let cure = "bring the site or the replica back, and reconcile again";
             (None, vec![finding(item, Severity::Error, cause, cure)])
         }
+        None => (None, Vec::new()),
     }
 }
 
@@ -170,52 +240,76 @@ fn compare(item: &Item, state: &ItemState, sites: &Sites) -> Vec<Finding> {
             None => {}
         }
     }
+    if let Some(job) = state.holder().filter(|_| !state.restored) {
+        let cause = format!("job {job} works on it: what differs may be its doing");
+        let cure = "compare it again when the job is over, or has come to rest";
+        found.push(finding(item, Severity::Warning, cause, cure));
+    }
     if let Some(target) = seen.get("target") {
         found.extend(missing(item, state, target));
-        found.extend(unknown(item, state, target));
+        found.extend(unknown(item, state, &item.target_site, target));
     }
     if let Some(source) = seen.get("source") {
+        found.extend(unknown(item, state, &item.source.site, source));
         found.extend(running(item, state, source));
     }
     found
 }
 
-/// Made before the backup, and gone.
+/// The state knows of it, and it is gone.
 fn missing(item: &Item, state: &ItemState, target: &Seen) -> Vec<Finding> {
     let site = &item.target_site;
-    let known = [&state.target_machine, &state.test_machine];
-    let gone = |machine: &&String| !target.machines.iter().any(|other| other.id == **machine);
-    let say = |machine: &String| {
+    let known = BTreeSet::from([
+        state.placed(state.direction),
+        state.created.as_deref(),
+        state.test_machine.as_deref(),
+    ]);
+    let gone = |machine: &&str| !target.machines.iter().any(|other| other.id == **machine);
+    let when = if state.restored { " after the backup" } else { "" };
+    let say = |machine: &str| {
         let cause = format!("site `{site}` no longer has the machine `{machine}`");
-        let cure = "it was removed after the backup; accept that, or bring it back";
-        finding(item, Severity::Error, cause, cure)
+        let cure = format!("it was removed{when}; accept that, or bring it back");
+        finding(item, Severity::Error, cause, &cure)
     };
     known.into_iter().flatten().filter(gone).map(say).collect()
 }
 
-/// Made by this installation after the backup.
-fn unknown(item: &Item, state: &ItemState, target: &Seen) -> Vec<Finding> {
-    let known = [&state.target_machine, &state.test_machine, &state.replica];
-    let ours = |owned: &&Owned| {
-        owned.item.as_ref() == Some(&item.name) && !known.iter().any(|id| id.as_ref() == Some(&owned.id))
+/// Made by this installation, and the state does not know of it: after the backup, or by a daemon that a restore
+/// replaced and that woke up.
+fn unknown(item: &Item, state: &ItemState, site: &str, seen: &Seen) -> Vec<Finding> {
+    let known = known(state);
+    let strange = |owned: &&Owned| owned.item.as_ref() == Some(&item.name) && !known.contains(owned.id.as_str());
+    let (why, cure) = if state.restored {
+        (
+            "the backup is older",
+            "if what runs there is the truth, leave this state and restore a newer backup; if not, remove it there",
+        )
+    } else {
+        (
+            "the state does not know of it",
+            "a job that was given up left it, or a daemon of an older epoch made it; if nobody needs it, remove it there",
+        )
     };
     let say = |owned: &Owned| {
         let by = match (&owned.job, &owned.step) {
             (Some(job), Some(step)) => format!(" by step `{step}` of job {job}"),
             _ => String::new(),
         };
-        let (kind, id, site, epoch) = (&owned.kind, &owned.id, &item.target_site, owned.epoch);
-        let cause = format!("site `{site}` has the {kind} `{id}`, made{by} under epoch {epoch}: the backup is older");
-        let cure =
-            "if what runs there is the truth, leave this state and restore a newer backup; if not, remove it there";
+        let (kind, id, epoch) = (&owned.kind, &owned.id, owned.epoch);
+        let cause = format!("site `{site}` has the {kind} `{id}`, made{by} under epoch {epoch}: {why}");
         finding(item, Severity::Error, cause, cure)
     };
-    target.owned.iter().filter(ours).map(say).collect()
+    seen.owned.iter().filter(strange).map(say).collect()
 }
 
-/// A source that runs beside the machine that took its place, or does not run though nothing took it.
+/// A source that runs beside the machine that took its place, or does not run though nothing took it: the machine at the
+/// site that the data comes from.
 fn running(item: &Item, state: &ItemState, source: &Seen) -> Vec<Finding> {
     let (site, machine) = (&item.source.site, &item.source.machine);
+    if machine.is_empty() {
+        // After a failback there is none: it was deleted.
+        return Vec::new();
+    }
     let away = matches!(state.phase, Phase::FailedOver | Phase::Committed);
     let power = source
         .machines
@@ -231,7 +325,7 @@ fn running(item: &Item, state: &ItemState, source: &Seen) -> Vec<Finding> {
         (false, Some(Power::Off)) => (
             Severity::Warning,
             format!("`{machine}` is off at the source site `{site}`"),
-            "a failover may have begun after the backup; look at the target",
+            "somebody switched it off, or a failover began that the state does not know of; look at the target",
         ),
         (false, None) => (
             Severity::Warning,

@@ -156,22 +156,27 @@ struct Turn {
 impl Runner {
     async fn run(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), StoreError> {
         let id = self.job.frozen.job.clone();
+        let engine = Arc::clone(&self.engine);
         let mut turn = Turn::default();
         // How long the host was down, nobody knows.
         self.job.distrust_proofs();
+        let mut changing = engine.changing.read().await;
         loop {
             self.watch_clock();
             self.take_up(&mut turn);
             let wake_at = self.plan(&mut turn);
             let wrote = !turn.records.is_empty();
             self.finish(turn).await?;
+            drop(changing);
             // A job that is about to be reopened has ended too, but not in this turn.
             if wrote && self.job.outcome.is_some() {
                 self.engine.jobs().remove(&id);
                 return Ok(());
             }
             turn = Turn::default();
-            let Some(first) = next(&mut messages, wake_at).await else {
+            let first = next(&mut messages, wake_at).await;
+            changing = engine.changing.read().await;
+            let Some(first) = first else {
                 continue;
             };
             self.receive(first, &mut turn);

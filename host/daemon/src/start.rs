@@ -556,7 +556,7 @@ async fn choose_policy(
             ));
         }
         // What the plan says was said for the way out.
-        _ if !asked && narrowed.as_ref().is_some_and(|only| !only.contains(&choice.choice)) => {
+        _ if !asked && forbids(&narrowed, &choice.choice).is_some() => {
             choice = PointChoice {
                 choice: LATEST_PROCESSED.to_owned(),
                 ..PointChoice::default()
@@ -564,10 +564,9 @@ async fn choose_policy(
         }
         _ => {}
     }
-    if let Some(only) = narrowed.filter(|only| !only.contains(&choice.choice)) {
+    if let Some((item, only)) = forbids(&narrowed, &choice.choice) {
         let what = format!(
-            "machines of `{}` come back to {} only, not to `{}`",
-            frozen.plan.name,
+            "`{item}` comes back to {} only, not to `{}`",
             only.join(", "),
             choice.choice
         );
@@ -622,15 +621,23 @@ async fn choose_policy(
 /// The standard policy's choice that waits for nothing.
 const LATEST_PROCESSED: &str = "latest-processed";
 
-/// The choices of a point to which the platforms of the job's machines are limited on their way back (B20).
-fn narrowed(frozen: &Frozen, sites: &Sites) -> Option<Vec<String>> {
+/// By machine: the choices of a point to which its platform is limited on the way back (B20).
+fn narrowed(frozen: &Frozen, sites: &Sites) -> BTreeMap<String, Vec<String>> {
     if frozen.direction != Direction::Reverse {
-        return None;
+        return BTreeMap::new();
     }
-    frozen.items.iter().find_map(|(name, item)| {
+    let limited = frozen.items.iter().filter_map(|(name, item)| {
         let facts = sites.of(&item.item.source.site, name, frozen.direction)?;
-        facts.point_choices.clone()
-    })
+        Some((name.clone(), facts.point_choices.clone()?))
+    });
+    limited.collect()
+}
+
+/// A machine that cannot go to this choice of a point, and those to which it can: one choice is made for all.
+fn forbids<'n>(narrowed: &'n BTreeMap<String, Vec<String>>, choice: &str) -> Option<(&'n String, &'n Vec<String>)> {
+    narrowed
+        .iter()
+        .find(|(_, only)| !only.iter().any(|allowed| allowed == choice))
 }
 
 /// What the host itself has to say.
@@ -881,4 +888,22 @@ pub(crate) fn pinned_words(pinned: &Pinned) -> String {
 /// Steps that a dry run cannot fill in yet send this.
 pub(crate) fn sends(job: &Job, index: usize) -> serde_json::Value {
     serde_json::to_value(arguments(job, index)).unwrap_or(serde_json::Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f12_b20_a_choice_is_possible_if_no_machine_forbids_it() {
+        let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let narrowed = BTreeMap::from([
+            ("db".to_owned(), of(&["latest", "latest-processed"])),
+            ("web".to_owned(), of(&["latest-processed", "latest-app-consistent"])),
+        ]);
+        let who = |choice: &str| forbids(&narrowed, choice).map(|(item, _)| item.as_str());
+        assert_eq!(who("latest-processed"), None);
+        assert_eq!((who("latest"), who("latest-app-consistent")), (Some("web"), Some("db")));
+        assert_eq!(forbids(&BTreeMap::new(), "custom"), None);
+    }
 }

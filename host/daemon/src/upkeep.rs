@@ -3,14 +3,18 @@
 //! And data that becomes older than its target is told as an event, once, and again when it is young enough.
 //!
 //! Jobs that it begins are ordinary jobs by an ordinary request, so they are journalled, refused and shown like anybody's.
+//! One that fails is begun again, but ever more rarely; one that a person stopped is not.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_recovery::item::{ItemState, Overlay, Phase};
+use futures_util::future::join_all;
+use landfall_recovery::item::{InProgress, ItemState, Overlay, Phase, Trouble};
 use landfall_recovery::operations::Operation;
 use landfall_runtime::contract::adapter::{Power, PowerAnswer};
 use landfall_store::{Batch, Space};
+use tokio::time::Instant;
 
 use crate::api::wire::JobRequest;
 use crate::clock;
@@ -24,45 +28,138 @@ const AGAIN: Duration = Duration::from_mins(1);
 /// Who asks.
 const WHO: &str = "landfall";
 
+/// After a job that failed the next one waits so long, then twice as long, and so on.
+const FAILED: Duration = Duration::from_mins(1);
+/// But never longer: somebody may have mended the site without a word.
+const FAILED_MAX: Duration = Duration::from_hours(1);
+/// A source that does not say in this time whether it runs is looked at again in the next round.
+const LOOK: Duration = Duration::from_secs(10);
+
 pub(crate) async fn run(engine: Arc<Engine>) {
-    let (mut clean_at, mut fence_at) = (tokio::time::Instant::now(), tokio::time::Instant::now());
+    // Sites may hang, and nothing else waits for them.
+    tokio::join!(watch_returns(&engine), tend(&engine));
+}
+
+async fn watch_returns(engine: &Arc<Engine>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        notice_returns(&engine).await;
-        watch_rpo(&engine);
-        let now = tokio::time::Instant::now();
-        if now >= clean_at && !ask(&engine, Operation::Cleanup, outlived(&engine)).await {
-            clean_at = now + AGAIN;
+        notice_returns(engine).await;
+    }
+}
+
+async fn tend(engine: &Arc<Engine>) {
+    let mut cleanup = Errand::new(Operation::Cleanup);
+    let mut fence = Errand::new(Operation::Fence);
+    loop {
+        tokio::time::sleep(EVERY).await;
+        watch_rpo(engine);
+        cleanup.run(engine, outlived).await;
+        fence.run(engine, unwelcome).await;
+    }
+}
+
+/// An operation that the daemon asks for by itself.
+struct Errand {
+    operation: Operation,
+    /// Not before this, since the last request was refused.
+    not_before: Instant,
+    patience: Patience,
+}
+
+impl Errand {
+    fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            not_before: Instant::now(),
+            patience: Patience::default(),
         }
-        if now >= fence_at && !ask(&engine, Operation::Fence, unwelcome(&engine)).await {
-            fence_at = now + AGAIN;
+    }
+
+    async fn run(&mut self, engine: &Arc<Engine>, fits: fn(&ItemState) -> bool) {
+        let now = Instant::now();
+        let mut wanted = fitting(engine, fits);
+        self.patience.forget_all_but(&wanted);
+        if now < self.not_before {
+            return;
+        }
+        wanted.retain(|(name, state)| {
+            let last = state.operation.as_ref().filter(|last| last.operation == self.operation);
+            is_free(state) && self.patience.is_due(name, last, now)
+        });
+        let due = wanted.into_iter().map(|(name, _)| name).collect();
+        if !ask(engine, self.operation, due).await {
+            self.not_before = now + AGAIN;
         }
     }
 }
 
-fn items(engine: &Engine, fits: impl Fn(&ItemState) -> bool) -> Vec<String> {
+/// How long to wait after jobs that failed, by item. It is not stored: after a restart the first wait is the shortest.
+#[derive(Debug, Default)]
+struct Patience {
+    waits: BTreeMap<String, Wait>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    /// The job that failed last.
+    job: String,
+    long: Duration,
+    until: Instant,
+}
+
+impl Patience {
+    /// Whether a job is begun for an item, given how the last one of this kind ended, if that was not well.
+    fn is_due(&mut self, item: &str, last: Option<&InProgress>, now: Instant) -> bool {
+        let Some(last) = last else { return true };
+        // Whoever stopped it wants something else, or wants to do it himself.
+        if matches!(last.trouble, Some(Trouble::Cancelled | Trouble::Abandoned)) {
+            return false;
+        }
+        let before = self.waits.get(item);
+        if let Some(wait) = before.filter(|wait| wait.job == last.job) {
+            return now >= wait.until;
+        }
+        let long = before.map_or(FAILED, |wait| FAILED_MAX.min(wait.long * 2));
+        let wait = Wait {
+            job: last.job.clone(),
+            long,
+            until: now + long,
+        };
+        self.waits.insert(item.to_owned(), wait);
+        false
+    }
+
+    /// Items that need nothing any more begin with the shortest wait next time.
+    fn forget_all_but(&mut self, wanted: &[(String, ItemState)]) {
+        let wanted: BTreeSet<&String> = wanted.iter().map(|(name, _)| name).collect();
+        self.waits.retain(|item, _| wanted.contains(item));
+    }
+}
+
+/// Items that this fits, whoever holds them.
+fn fitting(engine: &Engine, fits: impl Fn(&ItemState) -> bool) -> Vec<(String, ItemState)> {
     let world = engine.world();
-    let free = |state: &ItemState| state.holder().is_none() && !state.restored;
     let known = world
         .items
         .iter()
         .filter(|(name, _)| world.inventory.items.contains_key(*name));
     known
-        .filter(|(_, state)| free(state) && fits(state))
-        .map(|(name, _)| name.clone())
+        .filter(|(_, state)| fits(state))
+        .map(|(name, state)| (name.clone(), state.clone()))
         .collect()
 }
 
-fn outlived(engine: &Engine) -> Vec<String> {
-    let now = clock::now();
-    items(engine, |state| {
-        state.overlay != Overlay::None && state.test_until.is_some_and(|until| until <= now)
-    })
+fn is_free(state: &ItemState) -> bool {
+    state.holder().is_none() && !state.restored
+}
+
+fn outlived(state: &ItemState) -> bool {
+    state.overlay != Overlay::None && state.test_until.is_some_and(|until| until <= clock::now())
 }
 
 /// Whose old source is back and is to be switched off.
-fn unwelcome(engine: &Engine) -> Vec<String> {
-    items(engine, |state| state.both_active && state.fence_on_return)
+fn unwelcome(state: &ItemState) -> bool {
+    state.both_active && state.fence_on_return
 }
 
 /// Asks for one job for all of them, and where that is refused for one each; false: some are refused still.
@@ -136,31 +233,100 @@ fn watch_rpo(engine: &Engine) {
     }
 }
 
-/// Looks at the sources of machines that were activated on a person's word.
+/// Looks at the sources of machines that were activated on a person's word, the sites side by side.
 async fn notice_returns(engine: &Arc<Engine>) {
-    let watched = items(engine, |state| {
-        state.watched() && state.failed_over() && !state.both_active
+    let watched = fitting(engine, |state| {
+        is_free(state) && state.watched() && state.failed_over() && !state.both_active
     });
-    for name in watched {
-        let Some((item, _)) = engine.item(&name) else { continue };
-        let Ok(adapter) = engine.adapter(&item.source.site).await else {
-            continue;
-        };
-        let seen = adapter.power_state(item.source.machine.clone()).await;
-        if !matches!(seen, Ok(PowerAnswer { power: Power::On, .. })) {
-            continue;
+    let mut by_site: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for (name, _) in watched {
+        if let Some((item, _)) = engine.item(&name) {
+            by_site
+                .entry(item.source.site)
+                .or_default()
+                .push((name, item.source.machine));
         }
-        // Jobs change items under this lock only when they begin; one that holds the item sees to it itself.
-        let _freezing = engine.freezing.lock().await;
-        let mut state = engine.world().state(&name);
-        if state.holder().is_some() || !state.watched() {
-            continue;
+    }
+    let looks = by_site.into_iter().map(|(site, sources)| async move {
+        for (name, machine) in sources {
+            match tokio::time::timeout(LOOK, is_on(engine, &site, machine)).await {
+                Ok(true) => note_return(engine, &site, name).await,
+                Ok(false) => {}
+                // The others of a site that hangs are not waited for either.
+                Err(_) => return,
+            }
         }
-        state.both_active = true;
-        let mut batch = Batch::new();
-        if batch.put(Space::Item, &name, &state).is_ok() && engine.commit(batch).await.is_ok() {
-            tracing::warn!(item = %name, site = %item.source.site, "runs at both sites: its old source came back");
-            engine.world_mut().items.insert(name, state);
+    });
+    join_all(looks).await;
+}
+
+async fn is_on(engine: &Arc<Engine>, site: &str, machine: String) -> bool {
+    let Ok(adapter) = engine.adapter(site).await else {
+        return false;
+    };
+    let seen = adapter.power_state(machine).await;
+    matches!(seen, Ok(PowerAnswer { power: Power::On, .. }))
+}
+
+async fn note_return(engine: &Arc<Engine>, site: &str, name: String) {
+    // Jobs change items under this lock only when they begin; one that holds the item sees to it itself.
+    let _freezing = engine.freezing.lock().await;
+    let mut state = engine.world().state(&name);
+    if !is_free(&state) || !state.watched() {
+        return;
+    }
+    state.both_active = true;
+    let mut batch = Batch::new();
+    if batch.put(Space::Item, &name, &state).is_ok() && engine.commit(batch).await.is_ok() {
+        tracing::warn!(item = %name, %site, "runs at both sites: its old source came back");
+        engine.world_mut().items.insert(name, state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(job: &str) -> InProgress {
+        InProgress {
+            job: job.to_owned(),
+            operation: Operation::Cleanup,
+            trouble: Some(Trouble::Failed),
+        }
+    }
+
+    #[test]
+    fn f33_a_job_that_fails_again_and_again_is_begun_ever_more_rarely() {
+        let (mut patience, mut now) = (Patience::default(), Instant::now());
+        assert!(patience.is_due("db", None, now));
+        let mut waited = Vec::new();
+        for job in 0..8 {
+            let last = failed(&job.to_string());
+            let began = now;
+            while !patience.is_due("db", Some(&last), now) {
+                now += Duration::from_mins(1);
+            }
+            waited.push((now - began).as_secs() / 60);
+        }
+        assert_eq!(waited, [1, 2, 4, 8, 16, 32, 60, 60]);
+        // Another one has its own patience; and once it went well, it begins anew.
+        assert!(!patience.is_due("web", Some(&failed("w")), now));
+        patience.forget_all_but(&[("web".to_owned(), ItemState::default())]);
+        assert!(!patience.is_due("db", Some(&failed("9")), now));
+        now += FAILED;
+        assert!(patience.is_due("db", Some(&failed("9")), now) && patience.is_due("web", Some(&failed("w")), now));
+    }
+
+    #[test]
+    fn f33_what_a_person_stopped_is_left_alone() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        for trouble in [Trouble::Cancelled, Trouble::Abandoned] {
+            let last = InProgress {
+                trouble: Some(trouble),
+                ..failed("j")
+            };
+            assert!(!patience.is_due("db", Some(&last), now));
+            assert!(!patience.is_due("db", Some(&last), now + 2 * FAILED_MAX));
         }
     }
 }

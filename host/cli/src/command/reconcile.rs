@@ -1,4 +1,4 @@
-//! `landfall reconcile`: after a restore, does the state still say what the sites say?
+//! `landfall reconcile`: does the state still say what the sites say? After a restore everything is asked.
 
 use clap::Args;
 use landfall_daemon::api::wire::{ReconcileRequest, ReconcileView};
@@ -11,7 +11,7 @@ use crate::style;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Machines [default: all that were restored and not compared yet]
+    /// Machines, at any time [default: all that were restored and not compared yet]
     items: Vec<String>,
     /// Take the restored state as it is, whatever the sites say, and why; your name and reason are kept
     #[arg(long, value_name = "WHY")]

@@ -1,5 +1,7 @@
 //! Protected items: their states, what may be asked of them, and their points.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
@@ -94,7 +96,8 @@ fn unknown(name: &str) -> Refusal {
     Refusal::unknown(format!("the inventory has no item `{name}`"))
 }
 
-/// Compares items whose state was restored from a backup with their sites.
+/// Compares items with their sites: those that are named, else all whose state was restored from a backup. Nothing changes
+/// but that a restored state counts again.
 #[utoipa::path(post, path = "/api/v1/reconcile", request_body = ReconcileRequest,
     responses((status = 200, body = Vec<ReconcileView>), (status = 404, body = Problem)))]
 pub(super) async fn reconcile(
@@ -102,13 +105,19 @@ pub(super) async fn reconcile(
     headers: HeaderMap,
     Json(request): Json<ReconcileRequest>,
 ) -> Result<Json<Vec<ReconcileView>>, Refusal> {
-    let accept = request.accept.as_deref().map(str::trim);
-    if accept.is_some_and(str::is_empty) {
+    let accept = request.accept.map(|why| why.trim().to_owned());
+    if accept.as_deref().is_some_and(str::is_empty) {
         return Err(Refusal::bad_request(
             "accepting the restored state wants a reason".to_owned(),
         ));
     }
-    let answers = crate::reconcile::reconcile(&shared.engine, &request.items, accept, &who(&headers)).await?;
+    let (engine, who) = (Arc::clone(&shared.engine), who(&headers));
+    // A task of its own: a client that goes away must not leave an item that is durable and unknown to everybody else.
+    let compared =
+        tokio::spawn(
+            async move { crate::reconcile::reconcile(&engine, &request.items, accept.as_deref(), &who).await },
+        );
+    let answers = compared.await.map_err(|error| Refusal::internal(&error))??;
     Ok(Json(answers))
 }
 

@@ -639,13 +639,13 @@ pub struct ReconcileRequest {
     pub accept: Option<String>,
 }
 
-/// An item whose state was restored, compared with its sites.
+/// An item, compared with its sites.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ReconcileView {
     /// Which.
     pub item: String,
-    /// Its state counts again.
+    /// Its state fits, and counts again if it was restored; or it was taken as it is.
     pub reconciled: bool,
     /// What differs.
     #[schema(value_type = Vec<Object>)]
