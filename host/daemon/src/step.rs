@@ -188,7 +188,7 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
             let what = "the proof grew old before the machine was started";
             let failure = Failure {
                 retryable: true,
-                ..Failure::definite(codes::NOT_FENCED, what)
+                ..Failure::definite(codes::PROOF_OLD, what)
             };
             return task.report(Report::Failed(failure)).await;
         }

@@ -712,6 +712,11 @@ impl StepState {
 
     /// What follows from a failed try; a new key only after a definite failure.
     fn after_failure(&mut self, step: &Step, failure: &Failure, at: Millis) -> Status {
+        if failure.code == crate::codes::PROOF_OLD {
+            // No try: the source is looked at again first, as often as the host dies in between.
+            self.attempts_before += 1;
+            return Status::Backoff { until: at };
+        }
         let doubt = !failure.definite && !step.effect.class.may_repeat();
         let tried = self.attempt.saturating_sub(self.attempts_before);
         let over = tried > step.retries

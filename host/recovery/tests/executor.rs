@@ -720,6 +720,31 @@ fn x03_what_was_read_before_the_host_was_down_is_read_again() {
 }
 
 #[test]
+fn x02_a_host_that_dies_again_and_again_before_a_start_does_not_use_up_its_tries() {
+    let frozen = frozen(Operation::UnplannedFailover, EffectClass::Keyed);
+    let start = frozen.graph.find("start/db").unwrap();
+    let mut world = World::new(Arc::clone(&frozen));
+    for attempt in 1..50 {
+        world.now += 60_000;
+        world.record(Event::Intent {
+            step: start,
+            attempt,
+            generation: 0,
+            key: "k".into(),
+            class: EffectClass::Keyed,
+            arguments: "h".into(),
+        });
+        let failure = Failure {
+            retryable: true,
+            ..Failure::definite(codes::PROOF_OLD, "old")
+        };
+        let result = StepResult::Failed { failure };
+        world.record(Event::Outcome { step: start, result });
+        assert_eq!(world.job.steps[start].status, Status::Backoff { until: world.now });
+    }
+}
+
+#[test]
 fn x03_the_source_too_is_started_on_a_fresh_proof_only() {
     let mut frozen = Frozen::clone(&frozen(Operation::ResumeProtection, EffectClass::Keyed));
     frozen.direction = Direction::Reverse;
