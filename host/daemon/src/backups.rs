@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_restart_waits_until_the_newest_backup_is_old() {
         let place = tempfile::tempdir().unwrap();
-        let every = Duration::from_mins(60);
+        let every = Duration::from_hours(1);
         assert_eq!(wait(&place.path().join("none"), every, DAY), Duration::ZERO);
         assert_eq!(wait(place.path(), every, DAY), Duration::ZERO);
         put(place.path(), &name(0), DAY - 90 * MINUTE);
