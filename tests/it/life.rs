@@ -1,11 +1,15 @@
 //! The whole life of items between two sites: out, back and out again, and the ways off a wrong path.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::eventually;
 use crate::harness::lab::{AWAY, HOME};
-use crate::harness::world::World;
+use crate::harness::world::{World, troubles};
 
 const ITEMS: [&str; 2] = ["db", "web"];
 
@@ -410,4 +414,88 @@ fn b27_a_commit_at_home_ends_though_the_site_away_is_gone() {
     let db = world.item("db");
     assert_eq!((db.phase.as_str(), db.active_site.as_str()), ("committed", "north"));
     assert_eq!(db.target_machine, None);
+}
+
+/// Cancels a job at every step of `db` as it runs, and lets it go on each time; gives the steps.
+fn cancelled_everywhere(world: &World, operation: &str, more: &Value) -> BTreeSet<String> {
+    let id = world.launch(operation, more).id;
+    let mut at = BTreeSet::new();
+    for _ in 0..400 {
+        let job = world.job(&id);
+        if job.status == "succeeded" {
+            return at;
+        }
+        let fresh = |step: &&str| step.ends_with("/db") && !at.contains(*step);
+        let Some(step) = job.steps_in("running").into_iter().find(|step| fresh(step)) else {
+            if job.ended_at.is_some() {
+                world.cli(&["job", "retry", &id, "--detach"]).code(0);
+            }
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        };
+        at.insert(step.to_owned());
+        // It may have ended meanwhile.
+        let cancelled = world.cli(&["job", "cancel", &id, "--reason", "not now"]);
+        let over = world.rest(&id);
+        assert!(
+            ["cancelled", "succeeded"].contains(&over.status.as_str()),
+            "cancelled at {step}: {cancelled} {:#?}",
+            troubles(&over)
+        );
+        if over.status == "cancelled" {
+            // What it left is shown, and what may be asked of it.
+            assert!(world.item("db").trouble.is_some(), "cancelled at {step}");
+            world.cli(&["job", "retry", &id, "--detach"]).code(0);
+        }
+    }
+    panic!("{operation} does not end");
+}
+
+#[test]
+fn f27_a_job_that_is_cancelled_at_every_stage_goes_on_from_there() {
+    let world = world();
+    for operation in [
+        "shutdown",
+        "hold",
+        "process",
+        "create-machine",
+        "start",
+        "stop",
+        "prepare-replica",
+        "delete-machine",
+        "delete-replica",
+        "delete-points",
+    ] {
+        world.lab.latency(operation, 200, 250);
+    }
+    let home = json!({"direction": "reverse"});
+    let cycle = [
+        ("planned-failover", json!({})),
+        ("commit", json!({})),
+        ("reprotect", json!({})),
+        ("planned-failover", home),
+        ("commit", json!({})),
+        ("reprotect", json!({})),
+        ("test", json!({})),
+        ("cleanup", json!({})),
+    ];
+    let mut stages = BTreeSet::new();
+    for (operation, more) in cycle {
+        for step in cancelled_everywhere(&world, operation, &more) {
+            stages.insert(format!("{operation} {step}"));
+        }
+        world.lab.assert_sound();
+    }
+    for stage in [
+        "planned-failover shutdown/db",
+        "planned-failover create/db",
+        "planned-failover start/db",
+        "reprotect prepare-replica/db",
+        "commit delete-source/db",
+        "cleanup delete/db",
+    ] {
+        assert!(stages.contains(stage), "not cancelled at {stage}: {stages:?}");
+    }
+    let db = world.item("db");
+    assert_eq!((db.phase.as_str(), db.direction.as_str()), ("protected", "forward"));
 }
