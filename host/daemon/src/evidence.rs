@@ -53,7 +53,7 @@ pub struct Evidence {
     pub seal: Seal,
     /// What follows from these: a [`Report`], byte by byte as it was signed.
     pub report: Box<RawValue>,
-    /// The signature under the report and the page: JSON of a [`Shown`].
+    /// The signature under the report and the page: JSON of version, job, hash of the seal, report and page.
     pub shown: Seal,
 }
 
