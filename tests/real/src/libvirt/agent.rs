@@ -99,7 +99,16 @@ fn layers_stay_few(landfall: &Landfall, target: &Site) -> Result<()> {
         let has_app = points.iter().any(|(_, consistency, _)| consistency == "app");
         Ok(has_app && span > RETENTION * 1_000 / 2 && written(target)? > points.len() + 3 * MORE_LAYERS)
     })?;
-    let (points, files) = (points(landfall)?.len(), target.files()?.len());
+    // Merging follows deleting: the two are counted at a moment when it has caught up, if there is one.
+    let count = || anyhow::Ok((points(landfall)?.len(), target.files()?.len()));
+    let (mut points, mut files) = count()?;
+    for _ in 0..40 {
+        if files <= 2 * (points + MORE_LAYERS) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        (points, files) = count()?;
+    }
     print(&format!(
         "{} layers were written; {points} points, {files} files of two disks",
         written(target)?
