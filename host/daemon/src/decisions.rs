@@ -15,7 +15,6 @@ use landfall_recovery::job::{Job, Status};
 use landfall_recovery::operations::Operation;
 use landfall_recovery::proof::{FenceProof, ProofKind};
 use landfall_recovery::words::{Failure, Pairs};
-use landfall_runtime::contract::adapter::{Power, PowerAnswer};
 
 use crate::api::wire::DecisionRequest;
 use crate::clock;
@@ -100,22 +99,23 @@ async fn reopen(
     who: &str,
 ) -> Result<Handle, Refusal> {
     let over = |why: &str| Refusal::refused(codes::JOB_OVER, format!("job {id} {why}"));
-    // Sites are asked before the lock is taken: one that is slow to answer holds nobody else's failover.
-    if let Some(item) = ran_again(engine, &load(engine, id)?).await {
-        let why = format!("was synchronised before the source of `{item}` ran again; start a new planned failover");
-        return Err(over(&why));
-    }
-    // Reopening a job takes its items' locks again, as freezing one does.
-    let _freezing = engine.freezing.lock().await;
-    if engine.jobs().contains_key(id) {
-        return Err(over("was reopened just now; look at it and ask again"));
-    }
     let job = load(engine, id)?;
     if matches!(job.outcome, Some((Outcome::Succeeded | Outcome::Abandoned, _))) {
         return Err(over("is final"));
     }
     if !matches!(verb, "retry" | "skip" | "regrant") {
         return Err(over(&format!("has ended; there is nothing to {verb}")));
+    }
+    // Sites are asked before the lock is taken: one that is slow to answer holds nobody else's failover.
+    if let Some(item) = ran_again(engine, &job).await {
+        let why = format!("was synchronised before the source of `{item}` ran again; start a new planned failover");
+        return Err(over(&why));
+    }
+    // Reopening a job takes its items' locks again, as freezing one does.
+    let _freezing = engine.freezing.lock().await;
+    let row = engine.store.reader().job(id)?;
+    if engine.jobs().contains_key(id) || row.is_none_or(|row| row.ended_at != job.ended_at) {
+        return Err(over("was reopened just now; look at it and ask again"));
     }
     let touched = {
         let world = engine.world();
@@ -166,12 +166,9 @@ async fn ran_again(engine: &Arc<Engine>, job: &Job) -> Option<String> {
         }
         asked.push((name.clone(), item.item.source.clone()));
     }
-    let runs = stream::iter(asked).map(|(name, source)| async move {
-        // A source that cannot be asked is judged by the fence step.
-        let adapter = engine.adapter(&source.site).await.ok()?;
-        let seen = adapter.power_state(source.machine).await;
-        matches!(seen, Ok(PowerAnswer { power: Power::On, .. })).then_some(name)
-    });
+    // A source that cannot be asked is judged by the fence step.
+    let runs = stream::iter(asked)
+        .map(|(name, source)| async move { engine.is_on(&source.site, source.machine).await.then_some(name) });
     let mut runs = std::pin::pin!(runs.buffer_unordered(ASKED_AT_ONCE).filter_map(std::future::ready));
     runs.next().await
 }
@@ -250,11 +247,7 @@ fn find(job: &Job, id: &str) -> Result<StepIndex, Refusal> {
 }
 
 fn troubled(job: &Job, index: StepIndex) -> bool {
-    let status = job.steps.get(index).map(|state| &state.status);
-    matches!(
-        status,
-        Some(Status::Stuck { .. } | Status::Failed | Status::Backoff { .. })
-    )
+    job.steps.get(index).is_some_and(|state| state.status.is_troubled())
 }
 
 fn to_retry(job: &Job, request: &DecisionRequest) -> Result<Vec<StepIndex>, Refusal> {

@@ -252,10 +252,7 @@ impl Runner {
     fn fits(&self, decision: &Decision) -> bool {
         let status = |step: &StepIndex| self.job.steps.get(*step).map(|state| &state.status);
         match decision {
-            Decision::Skip { step, .. } => matches!(
-                status(step),
-                Some(Status::Stuck { .. } | Status::Failed | Status::Backoff { .. })
-            ),
+            Decision::Skip { step, .. } => status(step).is_some_and(Status::is_troubled),
             Decision::Attest { step, .. } | Decision::Answer { step, .. } => {
                 matches!(status(step), Some(Status::Stuck { .. }))
             }

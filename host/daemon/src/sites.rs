@@ -7,7 +7,7 @@ use landfall_recovery::codes;
 use landfall_recovery::freeze::Pinned;
 use landfall_recovery::operations::{SiteFacts, WayBack};
 use landfall_recovery::words::{Direction, Failure, Millis, Pairs};
-use landfall_runtime::contract::adapter::Features;
+use landfall_runtime::contract::adapter::{Features, Power, PowerAnswer};
 use landfall_runtime::{Adapter, Binding, Grants, Limits, LoadError, Plugin, Policy, Runbook};
 
 use crate::clock;
@@ -37,6 +37,15 @@ impl Engine {
     pub(crate) async fn adapter(&self, site: &str) -> Result<Adapter, Failure> {
         let pinned = self.pin_site(site)?;
         self.pinned_adapter(site, &pinned).await
+    }
+
+    /// A machine is read as on. Not if it cannot be read.
+    pub(crate) async fn is_on(&self, site: &str, machine: String) -> bool {
+        let Ok(adapter) = self.adapter(site).await else {
+            return false;
+        };
+        let seen = adapter.power_state(machine).await;
+        matches!(seen, Ok(PowerAnswer { power: Power::On, .. }))
     }
 
     /// The adapter that a job is pinned to.

@@ -134,12 +134,11 @@ pub(crate) async fn start(
     injected_steps(&frozen)?;
     set_effects(engine, &mut frozen).await?;
     let frozen = Arc::new(frozen);
-    let hash = frozen.hash().map_err(|error| Refusal::internal(&error))?;
     let job = Job::new(Arc::clone(&frozen), requested_at);
     if request.dry_run {
         return Ok(Started::Dry(Box::new(job)));
     }
-    write(engine, job, hash, once).await.map(Started::Job)
+    write(engine, job, once).await.map(Started::Job)
 }
 
 /// Who is to be protected, or shut down in order, must be there.
@@ -846,10 +845,13 @@ async fn action_effects(engine: &Arc<Engine>, frozen: &Frozen) -> Result<BTreeMa
 }
 
 /// Writes the job, its first record, the locks on its items and the answer to its request in one commit, and runs it.
-async fn write(engine: &Arc<Engine>, mut job: Job, hash: String, once: Option<Once>) -> Result<Handle, Refusal> {
+async fn write(engine: &Arc<Engine>, mut job: Job, once: Option<Once>) -> Result<Handle, Refusal> {
     let frozen = Arc::clone(&job.frozen);
     let at = clock::now();
-    let event = Event::Started { hash };
+    let text = serde_json::to_string(&*frozen).map_err(|error| Refusal::internal(&error))?;
+    let event = Event::Started {
+        hash: sha256_hex(text.as_bytes()),
+    };
     job.apply(at, &event);
     let mut batch = Batch::new();
     batch.job(JobRow {
@@ -857,7 +859,7 @@ async fn write(engine: &Arc<Engine>, mut job: Job, hash: String, once: Option<On
         plan: frozen.plan.name.clone(),
         operation: frozen.operation.name().to_owned(),
         created_at: frozen.requested_at,
-        frozen: serde_json::to_string(&*frozen).map_err(|error| Refusal::internal(&error))?,
+        frozen: text,
     });
     let mut states = Vec::new();
     for (item, change) in landfall_recovery::consequence::consequences(&job, at, &event) {

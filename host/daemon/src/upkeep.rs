@@ -12,7 +12,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use landfall_recovery::item::{InProgress, ItemState, Overlay, Phase, Trouble};
 use landfall_recovery::operations::Operation;
-use landfall_runtime::contract::adapter::{Power, PowerAnswer};
 use landfall_store::{Batch, Space};
 use tokio::time::Instant;
 
@@ -249,7 +248,7 @@ async fn notice_returns(engine: &Arc<Engine>) {
     }
     let looks = by_site.into_iter().map(|(site, sources)| async move {
         for (name, machine) in sources {
-            match tokio::time::timeout(LOOK, is_on(engine, &site, machine)).await {
+            match tokio::time::timeout(LOOK, engine.is_on(&site, machine)).await {
                 Ok(true) => note_return(engine, &site, name).await,
                 Ok(false) => {}
                 // The others of a site that hangs are not waited for either.
@@ -258,14 +257,6 @@ async fn notice_returns(engine: &Arc<Engine>) {
         }
     });
     join_all(looks).await;
-}
-
-async fn is_on(engine: &Arc<Engine>, site: &str, machine: String) -> bool {
-    let Ok(adapter) = engine.adapter(site).await else {
-        return false;
-    };
-    let seen = adapter.power_state(machine).await;
-    matches!(seen, Ok(PowerAnswer { power: Power::On, .. }))
 }
 
 async fn note_return(engine: &Arc<Engine>, site: &str, name: String) {

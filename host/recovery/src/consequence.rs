@@ -2,7 +2,6 @@
 //! can be rebuilt from it.
 
 use crate::event::{Decision, Event, Outcome, StepResult};
-use crate::executor::PROOF;
 use crate::freeze::FrozenItem;
 use crate::graph::{Step, StepKind};
 use crate::item::{ItemEvent, Recovered, Trouble};
@@ -63,15 +62,18 @@ fn done(job: &Job, at: Millis, step: &Step, outputs: &Pairs) -> Option<(String, 
             recovered: chosen(job, &item)?,
             test_until: ends(job, at),
         },
-        StepKind::Start => ItemEvent::Activated {
-            test,
-            proof: proof(job, &item).map(|proof| proof.kind),
-            rto_ms: at.saturating_sub(job.frozen.requested_at),
-            test_until: ends(job, at),
-            held: proof(job, &item).is_some_and(|proof| proof.held == Some(true))
-                || outputs_of(job, &item, |kind| *kind == StepKind::Hold).is_some(),
-            fence_on_return: job.frozen.risk.as_ref().is_some_and(|risk| risk.fence_on_return),
-        },
+        StepKind::Start => {
+            let proof = proof(job, &item);
+            ItemEvent::Activated {
+                test,
+                held: proof.as_ref().is_some_and(|proof| proof.held == Some(true))
+                    || outputs_of(job, &item, |kind| *kind == StepKind::Hold).is_some(),
+                proof: proof.map(|proof| proof.kind),
+                rto_ms: at.saturating_sub(job.frozen.requested_at),
+                test_until: ends(job, at),
+                fence_on_return: job.frozen.risk.as_ref().is_some_and(|risk| risk.fence_on_return),
+            }
+        }
         StepKind::Delete => ItemEvent::Deleted {
             test: job.frozen.operation == Operation::Cleanup,
         },
@@ -107,10 +109,7 @@ fn ends(job: &Job, at: Millis) -> Option<Millis> {
 
 /// What the proof that an old source is off means for the risk: a person's word was what began it.
 fn off(outputs: &Pairs) -> ItemEvent {
-    let proof = outputs
-        .get(PROOF)
-        .and_then(|text| serde_json::from_str::<FenceProof>(text).ok());
-    match proof.map(|proof| proof.kind) {
+    match FenceProof::of_step(outputs).map(|proof| proof.kind) {
         Some(ProofKind::HumanAttested) => ItemEvent::Attested,
         _ => ItemEvent::Fenced,
     }
@@ -152,8 +151,7 @@ pub fn chosen(job: &Job, item: &str) -> Option<Recovered> {
 
 /// The proof on which a job activated an item, or would.
 pub fn proof(job: &Job, item: &str) -> Option<FenceProof> {
-    let outputs = outputs_of(job, item, |kind| *kind == StepKind::Fence)?;
-    serde_json::from_str(outputs.get(PROOF)?).ok()
+    FenceProof::of_step(outputs_of(job, item, |kind| *kind == StepKind::Fence)?)
 }
 
 /// The outputs of the item's step of a kind, once it is done.

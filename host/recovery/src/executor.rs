@@ -188,13 +188,9 @@ pub fn stale_proof(job: &Job, activation: StepIndex, now: Millis) -> Option<(Ste
         .get(OBSERVED_AT)
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
-    let attested = state
-        .outputs
-        .get(PROOF)
-        .and_then(|text| serde_json::from_str::<FenceProof>(text).ok());
     let age_max = job.frozen.fence_max_age_ms;
     let subject = job.frozen.items.get(proof.items.first()?).map(|item| &item.item);
-    let fits = match (attested, subject) {
+    let fits = match (FenceProof::of_step(&state.outputs), subject) {
         // Where home is, only the job that looked knows; its site is the item's.
         (Some(said), Some(item)) if proof.kind == StepKind::ProveOldOff => {
             said.check(&item.target_site, &said.machine, now, age_max).is_ok()
@@ -324,11 +320,10 @@ pub fn resumption(job: &Job, index: StepIndex) -> Option<Resumption> {
 
 /// The event for an effect of which nobody can say whether it happened.
 pub fn in_doubt(job: &Job, step: StepIndex) -> Event {
-    let (id, restored) = job
-        .step(step)
-        .map_or(("", false), |(step, state)| (step.id.as_str(), state.doubted));
-    let ways = job.step(step).map_or("", |(step, _)| step.kind.ways_out());
-    let ways = ways.replace("JOB", &job.frozen.job).replace("STEP", id);
+    let (id, ways, restored) = job.step(step).map_or(("", String::new(), false), |(step, state)| {
+        let ways = step.ways_out(&job.frozen.job);
+        (step.id.as_str(), ways, state.doubted)
+    });
     let how = if restored {
         format!("the journal was restored from a backup, after which `{id}` may have run")
     } else {

@@ -170,11 +170,6 @@ pub struct Risk {
     pub fence_on_return: bool,
 }
 
-/// Something is wrong with the shape of a request.
-#[derive(Debug, thiserror::Error)]
-#[error("the frozen job cannot be written")]
-pub struct HashError(#[source] serde_json::Error);
-
 impl Frozen {
     /// Builds the graph. Effects are still unknown: see [`Frozen::set_effects`].
     pub fn build_graph(&mut self) {
@@ -208,17 +203,6 @@ impl Frozen {
                 None => declared(step).unwrap_or(EffectFacts::new(EffectClass::OneShot)),
             };
         }
-    }
-
-    /// SHA-256 over the whole frozen job, in hexadecimal.
-    pub fn hash(&self) -> Result<String, HashError> {
-        // Piece by piece: the text of a large job has tens of megabytes.
-        let mut hash = std::io::BufWriter::new(Sha256::new());
-        serde_json::to_writer(&mut hash, self).map_err(HashError)?;
-        let hash = hash
-            .into_inner()
-            .map_err(|error| HashError(serde_json::Error::io(error.into_error())))?;
-        Ok(format!("{:x}", hash.finalize()))
     }
 
     /// An action of the plan by name.

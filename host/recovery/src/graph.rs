@@ -181,6 +181,22 @@ pub enum StepKind {
     Milestone,
 }
 
+impl Step {
+    /// What a person does about this step of a job if nobody can tell whether it happened.
+    pub fn ways_out(&self, job: &str) -> String {
+        let id = &self.id;
+        match self.kind {
+            StepKind::Action { .. } => format!(
+                "find out whether it did; then `landfall job retry {job} {id}` if not, `landfall job skip {job} {id}` if so"
+            ),
+            _ => format!(
+                "look at the machine, make it as it was before this step, and then `landfall job retry {job} {id}`; \
+                 `landfall job skip {job} {id}` leaves the machine out, and what stands there is removed later"
+            ),
+        }
+    }
+}
+
 impl StepKind {
     /// What a person's `job skip` of this step means in a job of this operation.
     pub fn skip(&self, operation: Operation) -> Skip {
@@ -229,19 +245,6 @@ impl StepKind {
     /// Its outputs are what an activation waits for.
     pub fn proves(&self) -> bool {
         self.proves_off() || *self == Self::ProveIsolation
-    }
-
-    /// What a person does about a step of this kind of which nobody can tell whether it happened.
-    pub fn ways_out(&self) -> &'static str {
-        match self {
-            Self::Action { .. } => {
-                "find out whether it did; then `landfall job retry JOB STEP` if not, `landfall job skip JOB STEP` if so"
-            }
-            _ => {
-                "look at the machine, make it as it was before this step, and then `landfall job retry JOB STEP`; \
-                 `landfall job skip JOB STEP` leaves the machine out, and what stands there is removed later"
-            }
-        }
     }
 
     /// Part of the host's bookkeeping, not of what people watch.

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::event::{Decision, Event, Outcome, Record, StepResult};
-use crate::executor::PROOF;
 use crate::freeze::{Frozen, Pinned};
 use crate::graph::{Graph, Skip, Step, StepIndex, Wait};
 use crate::proof::{FenceProof, ProofKind};
@@ -62,6 +61,11 @@ impl Status {
             Self::Failed => "failed",
             Self::NotRun => "not-run",
         }
+    }
+
+    /// A person may try it again or go past it.
+    pub fn is_troubled(&self) -> bool {
+        matches!(self, Self::Stuck { .. } | Self::Failed | Self::Backoff { .. })
     }
 
     fn is_over(&self) -> bool {
@@ -358,20 +362,17 @@ impl Job {
     fn decide(&mut self, decision: &Decision, at: Millis) {
         match decision {
             Decision::Retry { steps } => {
-                let anew = self.outcome.is_some() || self.held.take().is_some();
+                let held = self.held.take().is_some();
                 for index in steps {
                     self.reopen(*index);
                 }
-                self.forget_words(if anew { None } else { Some(steps) });
+                self.forget_words((!held).then_some(steps));
                 self.go_on(at, true);
             }
             Decision::Repin { pins, steps, .. } => {
                 Arc::make_mut(&mut self.pins).extend(pins.clone());
                 for index in steps {
                     self.reopen(*index);
-                }
-                if self.outcome.is_some() {
-                    self.forget_words(None);
                 }
                 self.go_on(at, false);
             }
@@ -387,9 +388,6 @@ impl Job {
                         goes_on: skip == Some(Skip::GoesOn),
                     };
                     state.ended_at = Some(at);
-                }
-                if self.outcome.is_some() {
-                    self.forget_words(None);
                 }
                 self.go_on(at, false);
             }
@@ -463,7 +461,9 @@ impl Job {
     /// cancelled and has not ended yet goes on only by `retry`.
     fn go_on(&mut self, at: Millis, retried: bool) {
         let ending = self.outcome.is_none() && self.stopping == Some(Stopping::Cancelled) && !retried;
-        self.outcome = None;
+        if self.outcome.take().is_some() {
+            self.forget_words(None);
+        }
         self.ended_at = None;
         let graph = Arc::clone(&self.frozen);
         let stopped = self
@@ -729,7 +729,7 @@ impl StepState {
             let what = format!("it cannot be told whether `{}` happened: {}", step.id, failure.message);
             return Status::Stuck {
                 code: crate::codes::IN_DOUBT.to_owned(),
-                reason: format!("{what}; {}", step.kind.ways_out().replace("STEP", &step.id)),
+                reason: format!("{what}; {}", step.ways_out("JOB")),
             };
         }
         // Whether it happened stays as open as it is: a try with another version begins where this one would have.
@@ -754,8 +754,5 @@ impl StepState {
 
 /// A proof that is a person's word.
 fn is_a_word(outputs: &Pairs) -> bool {
-    let proof = outputs
-        .get(PROOF)
-        .and_then(|text| serde_json::from_str::<FenceProof>(text).ok());
-    proof.is_some_and(|proof| proof.kind == ProofKind::HumanAttested)
+    FenceProof::of_step(outputs).is_some_and(|proof| proof.kind == ProofKind::HumanAttested)
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::document::Side;
+use crate::executor::PROOF;
 use crate::freeze::Risk;
 use crate::words::{Millis, Pairs};
 
@@ -80,6 +81,11 @@ pub enum ProofProblem {
 }
 
 impl FenceProof {
+    /// From the outputs of a step that proves a machine off.
+    pub fn of_step(outputs: &Pairs) -> Option<Self> {
+        serde_json::from_str(outputs.get(PROOF)?).ok()
+    }
+
     /// What readings of a source prove, the first that says off; else the word of the person who asked for the job and
     /// accepted that it may not be off (F15).
     pub fn of(source: &Side, readings: &[Reading], risk: Option<&Risk>) -> Option<Self> {

@@ -571,11 +571,15 @@ fn a_proof_that_has_grown_old_is_made_anew() {
     let frozen = frozen(Operation::PlannedFailover, EffectClass::Keyed);
     let fence = frozen.graph.find("fence/db").unwrap();
     let start = frozen.graph.find("start/db").unwrap();
-    let mut world = World::new(Arc::clone(&frozen));
+    assert_proved_anew(frozen, fence, start);
+}
+
+/// Something holds the executor for two minutes between a proof and the activation that waits for it.
+fn assert_proved_anew(frozen: Arc<Frozen>, proof: StepIndex, start: StepIndex) {
+    let mut world = World::new(frozen);
     let mut aged = false;
     for _ in 0..500 {
-        if !aged && world.job.steps[fence].status == Status::Done {
-            // Something held the executor for two minutes between the proof and the start.
+        if !aged && world.job.steps[proof].status == Status::Done {
             world.now += 120_000;
             aged = true;
         }
@@ -584,9 +588,9 @@ fn a_proof_that_has_grown_old_is_made_anew() {
         }
         world.end_one(0, Fate::Works);
     }
-    assert_eq!(world.begun.iter().filter(|step| **step == fence).count(), 2);
-    assert_eq!(world.begun.iter().filter(|step| **step == start).count(), 1);
-    assert!(matches!(world.job.outcome, Some((Outcome::Succeeded, _))));
+    let begun = |wanted: StepIndex| world.begun.iter().filter(|step| **step == wanted).count();
+    assert_eq!((begun(proof), begun(start)), (2, 1));
+    assert!(aged && matches!(world.job.outcome, Some((Outcome::Succeeded, _))));
 }
 
 fn decided(world: &mut World, decision: Decision) {
@@ -761,21 +765,7 @@ fn x03_the_source_too_is_started_on_a_fresh_proof_only() {
         frozen.graph.find("prove-old-off/db").unwrap(),
         frozen.graph.find("start-source/db").unwrap(),
     );
-    let mut world = World::new(Arc::clone(&frozen));
-    let mut aged = false;
-    for _ in 0..500 {
-        if !aged && world.job.steps[proof].status == Status::Done {
-            world.now += 120_000;
-            aged = true;
-        }
-        if world.turn() {
-            break;
-        }
-        world.end_one(0, Fate::Works);
-    }
-    assert!(aged && matches!(world.job.outcome, Some((Outcome::Succeeded, _))));
-    let begun = |wanted: StepIndex| world.begun.iter().filter(|step| **step == wanted).count();
-    assert_eq!((begun(proof), begun(start)), (2, 1));
+    assert_proved_anew(frozen, proof, start);
 }
 
 #[test]

@@ -95,11 +95,7 @@ async fn probe(task: &Task, adapter: &Adapter, call: &Call, operation: Operation
             }
             Ok(ProbeAnswer::Unknown(why)) => {
                 let step = task.step();
-                let ways = step
-                    .kind
-                    .ways_out()
-                    .replace("JOB", &task.frozen.job)
-                    .replace("STEP", &step.id);
+                let ways = step.ways_out(&task.frozen.job);
                 let reason = format!("the far side cannot tell whether `{}` happened: {why}; {ways}", step.id);
                 return Report::Stuck {
                     code: landfall_recovery::codes::IN_DOUBT,
