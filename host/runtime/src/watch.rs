@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -61,7 +61,10 @@ impl Registry {
         watcher
             .watch(&whole, RecursiveMode::Recursive)
             .map_err(RegistryError::Watch)?;
-        let task = tokio::spawn(follow(self.clone(), touched));
+        // From here on no third strike goes unseen, and one that came before is acted upon at once.
+        let mut struck = self.struck();
+        struck.mark_changed();
+        let task = tokio::spawn(follow(self.clone(), touched, struck));
         Ok(Watch {
             task,
             _watcher: watcher,
@@ -111,8 +114,7 @@ fn due(first: Instant, last: Instant) -> Instant {
     (last + DEBOUNCE).min(first + LONGEST_DEBOUNCE)
 }
 
-async fn follow(registry: Registry, touched: Arc<Touched>) {
-    let mut struck = registry.struck();
+async fn follow(registry: Registry, touched: Arc<Touched>, mut struck: watch::Receiver<u64>) {
     let mut regular = Instant::now() + REGULAR_LOOK;
     loop {
         let due = touched.due().unwrap_or(regular).min(regular);

@@ -38,7 +38,7 @@ pub(crate) fn run(short: bool, write: bool, filter: Option<&str>) -> Result<()> 
     let faulty = build::program("landfall", &["--bin", "landfall", "--features", "landfall/faults"])?;
     let program = place.join("landfall");
     fs::copy(&faulty, &program).with_context(|| format!("cannot write {}", program.display()))?;
-    check(&mut cargo(&["build", "--package", "landfall-shim"]))?;
+    build::shim()?;
     build::program("landfall", &["--bin", "landfall"])?;
     let results = place.join("results.jsonl");
     let _ = fs::remove_file(&results);

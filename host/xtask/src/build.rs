@@ -74,6 +74,12 @@ pub(crate) fn landfall() -> Result<PathBuf> {
     program("landfall", &["--bin", "landfall"])
 }
 
+/// Builds the library that tests of a failing disk put between the daemon and the system: cargo builds programs for
+/// tests by itself, but not libraries of this kind.
+pub(crate) fn shim() -> Result<()> {
+    check(&mut cargo(&["build", "--package", "landfall-shim"]))
+}
+
 /// Builds what `options` choose, and asks cargo where it put the program of this name.
 ///
 /// The whole workspace is selected, although few programs are wanted: so features are chosen as they are for the

@@ -41,6 +41,7 @@ fn stage(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// nextest runs tests side by side and prints one summary line; without it cargo does the same work.
 fn tests() -> Result<()> {
+    build::shim()?;
     if has_nextest() {
         return check(&mut cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]));
     }

@@ -127,7 +127,7 @@ impl Drop for Process {
     }
 }
 
-/// The library that stands between a process and its disk and clock; `cargo xtask battery` builds it.
+/// The library that stands between a process and its disk and clock; `cargo xtask test` and `battery` build it.
 pub(crate) fn shim() -> PathBuf {
     let exe = std::env::current_exe().expect("the test knows where it is");
     let shim = exe
@@ -137,7 +137,7 @@ pub(crate) fn shim() -> PathBuf {
         .join("liblandfall_shim.so");
     assert!(
         shim.is_file(),
-        "{} is missing; `cargo xtask battery` builds it",
+        "{} is missing; `cargo build --workspace` builds it",
         shim.display()
     );
     shim

@@ -392,6 +392,20 @@ async fn c05_a_version_that_fails_three_times_gives_way_to_the_last_good_one() {
 }
 
 #[tokio::test]
+async fn c05_a_version_that_failed_before_anybody_watched_is_marked_too() {
+    let place = Place::new();
+    Fixture::policy()
+        .body("choices", "unreachable")
+        .write(&place.plugins().join("it"));
+    let registry = Registry::new(place.runtime.clone(), place.plugins()).unwrap();
+    registry.refresh().await.unwrap();
+    strike(&place, registry.current("fixture").unwrap()).await;
+    let mut changes = registry.changes();
+    let _watch = registry.watch().unwrap();
+    wait(&mut changes, || only(&registry, "it").suspect).await;
+}
+
+#[tokio::test]
 async fn c05_an_update_that_wants_more_waits_and_the_old_version_serves() {
     let (place, keeper) = (Place::new(), Arc::new(Forgetful::default()));
     let granted = Arc::new(std::sync::atomic::AtomicBool::new(false));
