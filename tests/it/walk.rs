@@ -48,6 +48,8 @@ struct Walk {
     done: BTreeMap<String, (u32, u32)>,
     /// Times that a machine ran at both sites, each as it had to.
     split: usize,
+    /// Disks that were compared with their chosen points.
+    compared: usize,
 }
 
 /// What the daemon says of an item.
@@ -145,8 +147,28 @@ impl Walk {
                 job.reason,
                 troubles(&job)
             );
+            self.holds_what_was_chosen(&job);
         }
         self.check();
+    }
+
+    /// Every machine that a job brought up has what was written up to its point, and nothing else.
+    fn holds_what_was_chosen(&mut self, job: &Job) {
+        for done in &job.items {
+            let (Some(point), Some(machine)) = (&done.point, &done.machine) else {
+                continue;
+            };
+            let view: Value = self.world.api.get(&format!("api/v1/items/{}", done.item));
+            let at_home = self.world.lab.machine(HOME, machine).is_some();
+            let (site, other, name) = if at_home {
+                (HOME, AWAY, "target-machine")
+            } else {
+                (AWAY, HOME, "source-machine")
+            };
+            let source = view[name].as_str().expect("its source");
+            self.world.lab.assert_holds((site, machine), (other, source), point);
+            self.compared += 1;
+        }
     }
 
     fn check(&self) {
@@ -229,6 +251,7 @@ impl Walk {
         assert!(self.decide(&job, "retry", &[]) < 400);
         let job = self.world.rest(&job.id);
         assert_eq!(job.status, "succeeded", "{:?} {:#?}", job.reason, troubles(&job));
+        self.holds_what_was_chosen(&job);
         "broke off, retried"
     }
 
@@ -258,6 +281,7 @@ impl Walk {
         assert!(self.decide(&job, "answer", &[&gate]) < 400);
         let job = self.world.rest(&job.id);
         assert_eq!(job.status, "succeeded", "{:?} {:#?}", job.reason, troubles(&job));
+        self.holds_what_was_chosen(&job);
         "cancelled, retried"
     }
 
@@ -269,6 +293,7 @@ impl Walk {
         more["accept-split-brain-risk"] = json!("the walk lost it");
         let job = self.world.run("unplanned-failover", &more);
         assert_eq!(job.status, "completed-with-errors", "{:?}", job.reason);
+        self.holds_what_was_chosen(&job);
         self.world.lab.home_is_back();
         eventually("both are seen, and all replicate again", || {
             let view = |item: &str| self.world.api.get::<Value>(&format!("api/v1/items/{item}"));
@@ -329,6 +354,7 @@ fn x02_f31_whatever_is_asked_in_whatever_order_is_what_was_said_and_leads_home_a
         world: World::start(),
         done: BTreeMap::new(),
         split: 0,
+        compared: 0,
     };
     walk.world.lab.furnish(&ITEMS);
     // Tests on the way back want an isolated network at home.
@@ -365,7 +391,11 @@ fn x02_f31_whatever_is_asked_in_whatever_order_is_what_was_said_and_leads_home_a
     for item in ITEMS {
         walk.lead_home(item);
     }
-    eprintln!("asked for, as accepted and refused: {:?}", walk.done);
+    assert!(walk.compared > 0, "no disk was compared with its point");
+    eprintln!(
+        "asked for, as accepted and refused: {:?}; disks compared with their points: {}",
+        walk.done, walk.compared
+    );
 }
 
 fn roll(dice: &mut Dice, bound: usize) -> usize {

@@ -95,6 +95,18 @@ impl Api {
         self.try_get(path).expect("somebody answers").ok()
     }
 
+    /// For what is no text.
+    pub(crate) fn bytes(&self, path: &str) -> Vec<u8> {
+        let mut response = self
+            .authorised(self.agent.get(self.url(path)))
+            .call()
+            .expect("somebody answers");
+        let status = response.status().as_u16();
+        let bytes = response.body_mut().with_config().limit(u64::MAX).read_to_vec();
+        assert!(status < 300, "status {status} for {path}");
+        bytes.expect("the answer is whole")
+    }
+
     pub(crate) fn delete(&self, path: &str) {
         let answer = self.authorised(self.agent.delete(self.url(path))).call();
         let _: Value = Answer::of(answer.expect("somebody answers")).ok();

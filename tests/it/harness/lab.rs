@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::answers::{Disk, Line, Verdict};
+use super::answers::{Disk, Line, Point, Verdict};
 use super::api::Api;
 use super::process::Process;
 
@@ -189,6 +189,36 @@ impl Lab {
     pub(crate) fn disk(&self, site: &str, machine: &str) -> Disk {
         self.api
             .get(&format!("control/machines/{site}/{machine}/disk?verify=1"))
+    }
+
+    /// What is on a disk, record by record: each is 64 bytes.
+    pub(crate) fn records(&self, site: &str, machine: &str) -> Vec<[u8; 64]> {
+        let bytes = self.api.bytes(&format!("control/machines/{site}/{machine}/disk"));
+        let (records, rest) = bytes.as_chunks();
+        assert!(rest.is_empty(), "{machine} has a torn record");
+        records.to_vec()
+    }
+
+    /// The machine's disk holds what its source wrote up to the point's time, byte for byte, and nothing after it. What
+    /// it has written itself since does not count.
+    #[track_caller]
+    pub(crate) fn assert_holds(&self, recovered: (&str, &str), source: (&str, &str), point: &Point) {
+        let machine = self.machine(recovered.0, recovered.1).expect("the recovered machine");
+        let taken = machine["base_records"].as_u64().expect("how much it began with");
+        let taken = usize::try_from(taken).expect("a small disk");
+        let (copy, original) = (self.records(recovered.0, recovered.1), self.records(source.0, source.1));
+        assert!(taken > 0, "{recovered:?} began empty");
+        assert!(
+            original.get(..taken) == copy.get(..taken),
+            "{recovered:?} differs from {source:?} within {taken} records"
+        );
+        let written_at = |record: &[u8; 64]| u64::from_le_bytes(record[32..40].try_into().expect("8 bytes"));
+        let upto = point.source_time_ms;
+        let (last, next) = (written_at(&copy[taken - 1]), original.get(taken).map(written_at));
+        assert!(
+            last <= upto && next.is_none_or(|next| next > upto),
+            "{recovered:?}: the last record is of {last}, the next at its source of {next:?}, and its point of {upto}"
+        );
     }
 
     pub(crate) fn check(&self) -> Verdict {
