@@ -320,6 +320,8 @@ fn x02_an_operation_that_can_neither_be_repeated_nor_asked_for_stops_and_asks() 
             "{ended}"
         );
     }
+    let said = step.message.as_deref().unwrap_or_default();
+    assert!(said.contains(&format!("job retry {}", job.id)), "{said}");
     assert_eq!((step.attempt, creations(&world)), (1, 1));
 }
 

@@ -1,10 +1,13 @@
 //! The far side goes away, or does its work and loses the answer.
 
+use std::time::Duration;
+
 use serde_json::json;
 
+use crate::harness::answers::Job;
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::eventually;
-use crate::harness::lab::AWAY;
+use crate::harness::lab::{AWAY, HOME};
 use crate::harness::world::{World, troubles};
 
 const ITEMS: [&str; 2] = ["db", "web"];
@@ -102,5 +105,61 @@ fn x02_a_target_without_keys_is_asked_before_anything_is_sent_again() {
     let job = world.succeed("test", &json!({}));
     assert_eq!(job.step("create/db").class, "probeable");
     assert!(job.step("create/db").attempt > 1);
+    world.lab.assert_sound();
+}
+
+#[test]
+fn x02_f18_a_site_that_hangs_holds_up_no_other_plan() {
+    let world = World::configured(|configuration| configuration.sites.push(("east", "lab-c")));
+    world.lab.control("sites", &json!({"id": "lab-c"}));
+    let machine = |site: &str, id: &str| json!({"site": site, "id": id, "records_per_second": 100});
+    world.lab.control(
+        "machines",
+        &json!([machine(HOME, "vm-db"), machine("lab-c", "vm-shop")]),
+    );
+    let inventory = Inventory::of(&ITEMS).text().replace(
+        "name: web, source: { machine: vm-web }",
+        "name: shop, source: { site: east, machine: vm-shop }",
+    );
+    world.apply("inventory", &inventory);
+    world.cli(&["protect", "db", "shop"]).code(0);
+    world.lab.fault(&json!({"site": HOME, "mode": "hang"}));
+    std::thread::scope(|scope| {
+        let hanging = scope.spawn(|| {
+            let more = json!({"items": ["db"], "confirm": "db", "point": "latest-processed",
+                "accept-split-brain-risk": "it burns"});
+            world.ask("unplanned-failover", &more)
+        });
+        // The first is on its way; nothing shows how far it is.
+        std::thread::sleep(Duration::from_millis(500));
+        world.succeed("test", &json!({"items": ["shop"], "point": "latest-processed"}));
+        assert!(!hanging.is_finished(), "no site hung");
+        world.lab.clear_faults();
+        let job: Job = hanging.join().expect("its thread").ok();
+        assert_eq!(world.rest(&job.id).item("db").status, "done");
+    });
+}
+
+#[test]
+fn x02_of_two_that_ask_for_one_machine_at_once_one_gets_it() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    // While both look at the sites, nothing is taken yet.
+    world.lab.latency("machines", 500, 500);
+    let ask = || world.ask("planned-failover", &json!({"confirm": "hr"}));
+    let said = std::thread::scope(|scope| {
+        let asked = [scope.spawn(ask), scope.spawn(ask)];
+        asked.map(|asked| asked.join().expect("its thread"))
+    });
+    let (began, refused): (Vec<_>, Vec<_>) = said.into_iter().partition(|said| said.status < 300);
+    let ([began], [refused]) = (began.as_slice(), refused.as_slice()) else {
+        panic!("{} of two began", began.len());
+    };
+    let job: Job = began.ok();
+    assert!(
+        refused.text.contains("LF0201") && refused.text.contains(&job.id),
+        "{}",
+        refused.text
+    );
+    assert_eq!(world.rest(&job.id).status, "succeeded");
     world.lab.assert_sound();
 }

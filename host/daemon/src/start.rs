@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use landfall_recovery::codes;
 use landfall_recovery::diagnostic::suggest;
-use landfall_recovery::document::{Action, GATE_TIMEOUT_DEFAULT_MS, Item, Plan, PointChoice, Position};
+use landfall_recovery::document::{Action, GATE_TIMEOUT_DEFAULT_MS, Inventory, Item, Plan, PointChoice, Position};
 use landfall_recovery::event::{Event, Record};
 use landfall_recovery::freeze::{Frozen, FrozenItem, Injection, Keep, Pinned, Risk, operation_name, sha256_hex};
 use landfall_recovery::graph::{Graph, Step, StepKind};
@@ -81,7 +81,7 @@ pub(crate) async fn start(
     who: &str,
     once: Option<Once>,
 ) -> Result<Started, Refusal> {
-    let requested_at = clock::now();
+    let at = clock::now();
     let operation = OPERATIONS
         .into_iter()
         .find(|operation| operation.name() == request.operation)
@@ -93,34 +93,123 @@ pub(crate) async fn start(
     {
         return Err(Refusal::bad_request("accepting the risk wants a reason".to_owned()));
     }
-    // Only one job is frozen at a time: it looks at many items and then locks them. A dry run locks nothing.
-    let _freezing = if request.dry_run {
-        None
-    } else {
-        Some(engine.freezing.lock().await)
-    };
     if let Some(known) = once.as_ref().map(|once| answered(engine, once)).transpose()?.flatten() {
         return Ok(Started::Before(known));
     }
-    let (mut plan, names) = subject_of(engine, &request)?;
-    pause_before(&mut plan, &request.pause_before)?;
-    let (direction, names, left_out) = direction_of(engine, operation, names, request.direction)?;
-    let to = moved_to(engine, operation, direction, &request)?;
-    let sites = look::observe(engine, &names, to).await;
-    let listing = look::list(engine, &names, operation, direction).await;
-    let items = legal(engine, operation, names, &sites, to)?;
+    let asked = Asked {
+        request: &request,
+        operation,
+        who,
+        at,
+    };
+    // Sites are asked before the lock is taken: one that is slow to answer holds nobody else's failover.
+    let mut prepared = prepare(engine, &asked).await?;
+    if request.dry_run {
+        return Ok(Started::Dry(Box::new(prepared.job())));
+    }
+    // One job at a time takes its items.
+    let _freezing = engine.freezing.lock().await;
+    if let Some(known) = once.as_ref().map(|once| answered(engine, once)).transpose()?.flatten() {
+        return Ok(Started::Before(known));
+    }
+    if !prepared.holds(engine, &asked)? {
+        prepared = prepare(engine, &asked).await?;
+    }
+    write(engine, prepared.job(), once).await.map(Started::Job)
+}
+
+/// A request as it came.
+struct Asked<'r> {
+    request: &'r JobRequest,
+    operation: Operation,
+    who: &'r str,
+    at: Millis,
+}
+
+/// A job that could begin, with what it rests on.
+struct Prepared {
+    frozen: Frozen,
+    ground: Ground,
+    sites: Sites,
+}
+
+/// What the host itself knows that a job is made from. If it changes, the job is made anew.
+#[derive(PartialEq)]
+struct Ground {
+    inventory: Arc<Inventory>,
+    plan: Plan,
+    direction: Direction,
+    items: Vec<(String, ItemState)>,
+}
+
+impl Prepared {
+    fn job(self) -> Job {
+        let at = self.frozen.requested_at;
+        Job::new(Arc::new(self.frozen), at)
+    }
+
+    /// Nothing that it rests on has changed since. Asked under the lock under which items are taken.
+    fn holds(&self, engine: &Engine, asked: &Asked<'_>) -> Result<bool, Refusal> {
+        let ground = ground(engine, asked, about(engine, asked)?, &self.sites)?;
+        Ok(ground == self.ground && pins_hold(engine, &self.frozen)?)
+    }
+}
+
+/// Who a request is about, and what is to be said of those that are left out.
+struct About {
+    inventory: Arc<Inventory>,
+    plan: Plan,
+    direction: Direction,
+    names: Vec<String>,
+    left_out: Vec<Finding>,
+}
+
+fn about(engine: &Engine, asked: &Asked<'_>) -> Result<About, Refusal> {
+    let inventory = Arc::clone(&engine.world().inventory);
+    let (mut plan, names) = subject_of(engine, asked.request)?;
+    pause_before(&mut plan, &asked.request.pause_before)?;
+    let (direction, names, left_out) = direction_of(engine, asked.operation, names, asked.request.direction)?;
+    Ok(About {
+        inventory,
+        plan,
+        direction,
+        names,
+        left_out,
+    })
+}
+
+fn ground(engine: &Engine, asked: &Asked<'_>, about: About, sites: &Sites) -> Result<Ground, Refusal> {
+    let to = asked.request.to.as_deref();
+    let items = legal(engine, asked.operation, about.names, sites, to)?;
+    Ok(Ground {
+        inventory: about.inventory,
+        plan: about.plan,
+        direction: about.direction,
+        items,
+    })
+}
+
+/// Checks all that can be checked, and asks everybody who has a say.
+async fn prepare(engine: &Arc<Engine>, asked: &Asked<'_>) -> Result<Prepared, Refusal> {
+    let (request, operation) = (asked.request, asked.operation);
+    let mut about = about(engine, asked)?;
+    let left_out = std::mem::take(&mut about.left_out);
+    let to = moved_to(engine, operation, about.direction, request)?;
+    let sites = look::observe(engine, &about.names, to).await;
+    let listing = look::list(engine, &about.names, operation, about.direction).await;
+    let ground = ground(engine, asked, about, &sites)?;
     // What makes no sense is said first: nobody should confirm that.
-    let taken: Vec<&String> = items.iter().map(|(name, _)| name).collect();
-    confirmed(&request, operation, &plan, &taken, direction)?;
-    let mut frozen = shape(engine, (operation, direction), plan, items, &request, who, requested_at)?;
-    place(engine, &mut frozen, &request, &sites, &listing)?;
+    let taken: Vec<&String> = ground.items.iter().map(|(name, _)| name).collect();
+    confirmed(request, operation, &ground.plan, &taken, ground.direction)?;
+    let mut frozen = shape(engine, asked, &ground)?;
+    place(engine, &mut frozen, request, &sites, &listing)?;
     can_return(&frozen, &listing)?;
     if let Some(why) = gives_up(&frozen, &listing) {
         let items: Vec<&String> = frozen.items.keys().collect();
-        typed(&request, operation, &frozen.plan, &items, Some(&why))?;
+        typed(request, operation, &frozen.plan, &items, Some(&why))?;
     }
-    pin(engine, &mut frozen)?;
-    choose_policy(engine, &mut frozen, &request, &sites).await?;
+    frozen.plugins = pin(engine, &frozen)?;
+    choose_policy(engine, &mut frozen, request, &sites).await?;
     frozen.findings = known_findings(engine, &frozen, &sites);
     frozen.findings.extend(left_behind(&frozen, request.reason.as_deref()));
     frozen.findings.extend(left_out);
@@ -133,12 +222,7 @@ pub(crate) async fn start(
     frozen.build_graph();
     injected_steps(&frozen)?;
     set_effects(engine, &mut frozen).await?;
-    let frozen = Arc::new(frozen);
-    let job = Job::new(Arc::clone(&frozen), requested_at);
-    if request.dry_run {
-        return Ok(Started::Dry(Box::new(job)));
-    }
-    write(engine, job, once).await.map(Started::Job)
+    Ok(Prepared { frozen, ground, sites })
 }
 
 /// Who is to be protected, or shut down in order, must be there.
@@ -231,15 +315,9 @@ fn legal(
     Ok(items)
 }
 
-fn shape(
-    engine: &Engine,
-    (operation, direction): (Operation, Direction),
-    mut plan: Plan,
-    items: Vec<(String, ItemState)>,
-    request: &JobRequest,
-    who: &str,
-    requested_at: Millis,
-) -> Result<Frozen, Refusal> {
+fn shape(engine: &Engine, asked: &Asked<'_>, ground: &Ground) -> Result<Frozen, Refusal> {
+    let (request, operation, direction) = (asked.request, asked.operation, ground.direction);
+    let mut plan = ground.plan.clone();
     if request.test_network.is_some() {
         plan.test_network.clone_from(&request.test_network);
     }
@@ -261,24 +339,24 @@ fn shape(
     }
     let world = engine.world();
     let mut frozen_items = BTreeMap::new();
-    for (name, state) in items {
-        let Some(item) = look::seen(&world, &name, direction, request.to.as_deref()) else {
+    for (name, state) in &ground.items {
+        let Some(item) = look::seen(&world, name, direction, request.to.as_deref()) else {
             continue;
         };
-        let listed = world.listed(&name, direction);
+        let listed = world.listed(name, direction);
         let machine = listed.map(|listed| Carried::of(&listed.machine)).transpose();
         let frozen = FrozenItem {
             replication_group: consistency_group(&world.inventory, &item),
             machine: machine.map_err(|error| Refusal::internal(&error))?,
             listed_at: listed.map(|listed| listed.observed_at),
             extra_steps: Vec::new(),
-            origin: look::origin(&world, &name),
+            origin: look::origin(&world, name),
             turn: None,
             syncs_on_shutdown: false,
             item,
-            state,
+            state: state.clone(),
         };
-        frozen_items.insert(name, Box::new(frozen));
+        frozen_items.insert(name.clone(), Box::new(frozen));
     }
     let identity = engine.store.identity();
     Ok(Frozen {
@@ -293,7 +371,7 @@ fn shape(
         items: frozen_items,
         processes_first: false,
         risk: request.accept_split_brain_risk.clone().map(|why| Risk {
-            who: who.to_owned(),
+            who: asked.who.to_owned(),
             why,
             fence_on_return: request.fence_on_return,
         }),
@@ -303,14 +381,17 @@ fn shape(
         injections: injections(operation, &request.inject)?,
         plugins: BTreeMap::new(),
         findings: Vec::new(),
-        requested_at,
-        requested_by: who.to_owned(),
+        requested_at: asked.at,
+        requested_by: asked.who.to_owned(),
         graph: Graph::default(),
     })
 }
 
 /// A day: nobody needs a forgotten test machine tomorrow.
 const TEST_TTL_MS: Millis = 24 * 3_600_000;
+
+/// Begins the keys of pinned policies.
+const POLICY: &str = "policy:";
 
 /// Begins the names of gates that a request asked for; no name in a plan has it.
 const PAUSE: &str = "pause:";
@@ -489,15 +570,25 @@ fn injected_steps(frozen: &Frozen) -> Result<(), Refusal> {
     }
 }
 
-/// Pins every plugin that the job may call.
-fn pin(engine: &Engine, frozen: &mut Frozen) -> Result<(), Refusal> {
+/// Pins every plugin that the job may call, but for its policy.
+fn pin(engine: &Engine, frozen: &Frozen) -> Result<Pins, Refusal> {
     // It calls nobody, and what is lost may have no plugin any more.
     if frozen.operation == Operation::Release {
-        return Ok(());
+        return Ok(Pins::new());
     }
     let items = frozen.items.values().map(|item| &item.item);
-    frozen.plugins = pins(engine, items, &frozen.plan, frozen.operation)?;
-    Ok(())
+    pins(engine, items, &frozen.plan, frozen.operation)
+}
+
+/// All that the job may call still serves: a version that was replaced meanwhile may be revoked, or gone.
+fn pins_hold(engine: &Engine, frozen: &Frozen) -> Result<bool, Refusal> {
+    let mut now = pin(engine, frozen)?;
+    for key in frozen.plugins.keys() {
+        if let Some(policy) = key.strip_prefix(POLICY) {
+            now.insert(key.clone(), engine.pin_policy(policy)?);
+        }
+    }
+    Ok(now == frozen.plugins)
 }
 
 fn pins<'i>(
@@ -612,7 +703,7 @@ async fn choose_policy(
         return Err(Refusal::refused(codes::CHOICE_REFUSED, what));
     }
     frozen.processes_first = offered.needs_processing;
-    frozen.plugins.insert(format!("policy:{}", choice.policy), pinned);
+    frozen.plugins.insert(format!("{POLICY}{}", choice.policy), pinned);
     frozen.point = Some(choice);
     Ok(())
 }
@@ -727,7 +818,7 @@ pub(crate) fn subject<'i>(plan: &Plan, items: impl Iterator<Item = &'i Item>, pi
     let items: Vec<_> = items.collect();
     let plugins: Vec<(&String, &String)> = pins
         .iter()
-        .filter(|(name, _)| !name.starts_with("policy:"))
+        .filter(|(name, _)| !name.starts_with(POLICY))
         .map(|(name, pinned)| (name, &pinned.digest))
         .collect();
     // The pauses that somebody asked for this once are not the plan's.

@@ -347,7 +347,7 @@ impl Job {
                 }
                 StepResult::Failed { failure } => {
                     state.failure = Some(failure.clone());
-                    let status = state.after_failure(step, failure, at);
+                    let status = state.after_failure(&self.frozen.job, step, failure, at);
                     let stops = status == Status::Failed && step.stops_job;
                     (status, stops)
                 }
@@ -711,7 +711,7 @@ impl StepState {
     }
 
     /// What follows from a failed try; a new key only after a definite failure.
-    fn after_failure(&mut self, step: &Step, failure: &Failure, at: Millis) -> Status {
+    fn after_failure(&mut self, job: &str, step: &Step, failure: &Failure, at: Millis) -> Status {
         if failure.code == crate::codes::PROOF_OLD {
             // No try: the source is looked at again first, as often as the host dies in between.
             self.attempts_before += 1;
@@ -729,7 +729,7 @@ impl StepState {
             let what = format!("it cannot be told whether `{}` happened: {}", step.id, failure.message);
             return Status::Stuck {
                 code: crate::codes::IN_DOUBT.to_owned(),
-                reason: format!("{what}; {}", step.ways_out("JOB")),
+                reason: format!("{what}; {}", step.ways_out(job)),
             };
         }
         // Whether it happened stays as open as it is: a try with another version begins where this one would have.

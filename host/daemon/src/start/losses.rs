@@ -62,12 +62,15 @@ pub(super) fn left_behind(frozen: &Frozen, reason: Option<&str>) -> Vec<Finding>
         let state = &item.state;
         let things = [
             ("machine", &state.target_machine),
+            ("machine", &state.created),
             ("test machine", &state.test_machine),
             ("replica", &state.replica),
             ("replica", &state.other_replica),
         ];
         let named = |(what, id): (&str, &Option<String>)| Some(format!("{what} `{}`", id.as_ref()?));
         let mut left: Vec<String> = things.into_iter().filter_map(named).collect();
+        // What a failover made is, once it runs, the machine away.
+        left.dedup();
         if left.is_empty() {
             left.push("nothing".to_owned());
         }
