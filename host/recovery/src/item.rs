@@ -169,7 +169,7 @@ pub struct Home {
 pub enum Location {
     /// The machine that was there before: its disks get what changed.
     Original,
-    /// A machine made anew: everything is sent.
+    /// A machine made anew.
     Alternate,
 }
 
@@ -307,6 +307,11 @@ impl ItemState {
                     self.test_machine = Some(machine.clone());
                     self.test_until = *test_until;
                 } else {
+                    // An adapter may make a machine anew over the disks of the one that is there.
+                    let anew = self.placed(Direction::Reverse) != Some(machine);
+                    if self.direction == Direction::Reverse && self.location.is_some() && anew {
+                        self.location = Some(Location::Alternate);
+                    }
                     self.created = Some(machine.clone());
                     self.place(Some(machine.clone()));
                 }

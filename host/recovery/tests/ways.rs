@@ -20,7 +20,7 @@ use landfall_recovery::event::{Decision, Event, Outcome, StepResult};
 use landfall_recovery::executor::PROOF;
 use landfall_recovery::freeze::{Frozen, FrozenItem, Keep, Turn};
 use landfall_recovery::graph::{Graph, Skip, StepKind};
-use landfall_recovery::item::{Home, InProgress, ItemState, Location, Overlay, Phase, Trouble, oriented};
+use landfall_recovery::item::{Home, InProgress, ItemEvent, ItemState, Location, Overlay, Phase, Trouble, oriented};
 use landfall_recovery::job::Job;
 use landfall_recovery::operations::{Facts, OPERATIONS, Operation, Permission, SiteFacts, WayBack, permission};
 use landfall_recovery::proof::{FenceProof, ProofKind};
@@ -623,6 +623,48 @@ fn b27_a_commit_ends_though_the_site_away_is_gone() {
     assert_eq!((home.phase, home.at_home()), (Phase::Committed, true));
     assert_eq!(home.target_machine, None, "it is an orphan");
     assert!(home.risk_accepted);
+}
+
+#[test]
+fn b05_b06_what_a_failback_made_beside_the_original_is_a_leftover_if_it_breaks_off() {
+    let back = ItemState {
+        phase: Phase::Protected,
+        direction: Direction::Reverse,
+        replica: Some("replica-home".into()),
+        target_machine: Some("away".into()),
+        location: Some(Location::Original),
+        home: Some(Home {
+            site: "north".into(),
+            machine: Some("vm".into()),
+        }),
+        ..ItemState::default()
+    };
+    // The adapter gives the original its data: it stays the item's own.
+    let failback = job(&back, Operation::PlannedFailover, None);
+    let original = play(failback, ProofKind::VerifiedOff, &[], "start");
+    assert_eq!(
+        (original.location, original.leftover()),
+        (Some(Location::Original), None)
+    );
+    // Or it makes another beside it.
+    let mut anew = back;
+    anew.apply(&ItemEvent::Created {
+        machine: "vm-anew".into(),
+        test: false,
+        recovered: original.recovered.expect("a point"),
+        test_until: None,
+    });
+    assert_eq!(
+        (anew.location, anew.leftover()),
+        (Some(Location::Alternate), Some("vm-anew"))
+    );
+    let undone = play(
+        job(&anew, Operation::ResumeProtection, None),
+        ProofKind::VerifiedOff,
+        &[],
+        "",
+    );
+    assert_eq!((undone.phase, undone.leftover()), (Phase::Protected, None));
 }
 
 /// Given up while its machine was started, its source off.

@@ -87,6 +87,18 @@ fn said(name: &str, answer: &str) -> Result<Result<Value, String>, Failure> {
     Ok(Ok(answer.get("return").cloned().unwrap_or_default()))
 }
 
+/// The helper's own: somebody else found it idle and ended it in the middle of this.
+const ENDED: &str = "helper-ended";
+
+/// That the helper is not there any more says nothing about what was asked for: another try starts one.
+fn ended(failure: Failure) -> Failure {
+    if failure.code != "not-found" {
+        return failure;
+    }
+    let why = "the helper ended in the middle of this, as another operation needed it no more; another try starts one";
+    Failure::in_doubt(ENDED, why.to_owned()).retryable()
+}
+
 fn refused(what: &str, why: &str) -> Failure {
     if why.contains("No space left") {
         return no_space(why);
@@ -100,10 +112,16 @@ impl Helper {
         let Some(domain) = libvirt.find(uuid_from(NAME))? else {
             return Ok(None);
         };
-        let text = libvirt.metadata(&domain, LIVE)?;
+        let text = match libvirt.metadata(&domain, LIVE) {
+            // It ended just now.
+            Err(error) if error.code() == Some(code::NO_DOMAIN) => return Ok(None),
+            said => said?,
+        };
         match text.as_deref().and_then(Facts::from_metadata) {
             Some(Facts::Helper(facts::Helper { run, port: Some(port) })) => Ok(Some(Self { domain, run, port })),
-            Some(Facts::Helper(facts::Helper { run, port: None })) => Self::serve(libvirt, domain, run).map(Some),
+            Some(Facts::Helper(facts::Helper { run, port: None })) => {
+                Self::serve(libvirt, domain, run).map(Some).map_err(ended)
+            }
             _ => Err(Failure::in_doubt(
                 "name-taken",
                 format!("the site has a machine `{NAME}` that this adapter did not make; rename it"),
@@ -122,7 +140,7 @@ impl Helper {
             port: None,
         });
         match libvirt.create_paused(definition(&facts)) {
-            Ok(domain) => Self::serve(libvirt, domain, run),
+            Ok(domain) => Self::serve(libvirt, domain, run).map_err(ended),
             // Somebody was faster.
             Err(error) if error.code() == Some(code::DOMAIN_EXISTS) || error.says("already") => {
                 Self::running(libvirt)?.ok_or_else(|| error.into())
@@ -136,9 +154,11 @@ impl Helper {
         let Some(helper) = Self::running(libvirt)? else {
             return Ok(());
         };
-        if helper.nodes(libvirt)?.iter().any(|node| node.name.starts_with("lf")) {
-            return Ok(());
-        }
+        match helper.nodes(libvirt) {
+            Ok(nodes) if nodes.iter().any(|node| node.name.starts_with("lf")) => return Ok(()),
+            Err(failure) if failure.code == ENDED => return Ok(()),
+            said => said?,
+        };
         match libvirt.destroy(&helper.domain) {
             Err(error) if error.code() == Some(code::NO_DOMAIN) || error.says("not running") => Ok(()),
             other => Ok(other?),
@@ -189,7 +209,7 @@ impl Helper {
     }
 
     pub(crate) fn command(&self, libvirt: &mut Libvirt, name: &str, arguments: &Value) -> Result<Value, Failure> {
-        let answer = command(libvirt, &self.domain, name, arguments)?;
+        let answer = command(libvirt, &self.domain, name, arguments).map_err(ended)?;
         answer.map_err(|why| refused(name, &why))
     }
 
@@ -238,6 +258,14 @@ impl Helper {
 
     /// Closes a file for everybody. It is done if it is not open.
     pub(crate) fn close(&self, libvirt: &mut Libvirt, file: &str) -> Result<(), Failure> {
+        match self.try_close(libvirt, file).map_err(ended) {
+            // Nothing is open in a helper that is no more.
+            Err(failure) if failure.code == ENDED => Ok(()),
+            closed => closed,
+        }
+    }
+
+    fn try_close(&self, libvirt: &mut Libvirt, file: &str) -> Result<(), Failure> {
         let name = node_name(file);
         if self.exports(libvirt)?.contains(&name) {
             let arguments = json!({ "id": name, "mode": "hard" });
@@ -307,6 +335,14 @@ mod tests {
         );
         assert_eq!(no.unwrap(), Err("No".to_owned()));
         assert!(said("x", "half {").is_err());
+    }
+
+    #[test]
+    fn a_helper_that_ended_in_the_middle_is_no_definite_failure() {
+        let gone = ended(Failure::definite("not-found", "no domain"));
+        assert_eq!((&*gone.code, gone.definite, gone.retryable), (ENDED, false, true));
+        let other = ended(Failure::definite("no-space", "full"));
+        assert_eq!((&*other.code, other.definite), ("no-space", true));
     }
 
     #[test]

@@ -20,6 +20,26 @@ const TIERS: [&str; 3] = ["db", "app", "web"];
 /// Random data on each disk, in MiB: enough that a first copy can be interrupted.
 const FILL: u64 = 128;
 
+/// The one plan.
+const PLAN: &str = "shop";
+
+/// The third part of the addresses at which the machines answer, by site.
+const HOME: u8 = 1;
+const AWAY: u8 = 2;
+
+fn at(site: u8, index: usize) -> String {
+    format!("127.0.{site}.{}", index + 1)
+}
+
+/// A planned move.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Out,
+    /// The daemon is killed in the middle.
+    OutThroughCrash,
+    Back,
+}
+
 /// The ports on which the two sites' QEMUs offer disks.
 pub(super) const PORTS: [(u16, u16); 2] = [(47_100, 47_149), (47_150, 47_199)];
 
@@ -49,21 +69,22 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, image: &Ima
     for (index, name) in names.iter().enumerate() {
         let machine = north.guest(image, name, FILL)?;
         north.boot(name)?;
-        let address = format!("127.0.1.{}", index + 1);
+        let address = at(HOME, index);
         north.forward(name, &address)?;
         tiers.push(Tier {
             name,
             item: format!("shop-{name}"),
             machine,
             address,
-            next: format!("127.0.2.{}", index + 1),
+            next: at(AWAY, index),
         });
     }
     for tier in &tiers {
         ask_until(&tier.address, "now")?;
     }
-    let addresses: Vec<String> = (1..=3)
-        .flat_map(|third| (1..=3).map(move |last| format!("127.0.{third}.{last}")))
+    let addresses: Vec<String> = [HOME, AWAY]
+        .into_iter()
+        .flat_map(|site| (0..TIERS.len()).map(move |index| at(site, index)))
         .collect();
     configure(
         directory,
@@ -78,13 +99,12 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, image: &Ima
     landfall.show(&["site", "list"])?;
     let mut story = Story {
         directory,
-        inventory: "items:\n".to_owned(),
         rows: Vec::new(),
     };
 
     step("Protect: the first copy of each disk, and the daemon is killed (SIGKILL) in the middle of it");
-    story.apply(&landfall, "out", &tiers, ("north", "south"))?;
-    let job = landfall.begin(&["protect", "--plan", "out"])?;
+    story.apply(&landfall, &tiers)?;
+    let job = landfall.begin(&["protect", "--plan", PLAN])?;
     if !short {
         landfall.until("data moves", |landfall| {
             Ok(transferring(&landfall.json(&["item", "list"])?))
@@ -97,7 +117,7 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, image: &Ima
     landfall.show(&["item", "list"])?;
 
     step("A test failover, in networks that reach nothing; the web server is checked by a runbook");
-    landfall.job(&["failover", "out", "--kind", "test"])?;
+    landfall.job(&["failover", PLAN, "--kind", "test"])?;
     for tier in &tiers {
         let found = ask_until(&tier.next, "found")?;
         let bad = ask_until(&tier.next, "bad")?;
@@ -113,51 +133,33 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, image: &Ima
         ))?;
     }
     step("Cleanup of the test");
-    landfall.job(&["cleanup", "out"])?;
+    landfall.job(&["cleanup", PLAN])?;
     ensure!(
         machines(&landfall, "south")?.is_empty(),
         "the test left machines at south"
     );
 
     step("A planned failover: shut down, synchronise, move");
-    story.planned(
-        &mut landfall,
-        "out",
-        "planned failover",
-        &mut tiers,
-        [&north, &south],
-        !short,
-    )?;
-    landfall.job(&["commit", "out"])?;
+    let way = if short { Way::Out } else { Way::OutThroughCrash };
+    story.planned(&mut landfall, &mut tiers, &north, way)?;
+    landfall.job(&["commit", PLAN])?;
     landfall.show(&["item", "list"])?;
     if short {
         return story.end(began);
     }
 
-    step("Back: replication in the other direction, of what changed only");
-    turn(&landfall, &mut tiers, "home", "south", 3)?;
-    story.apply(&landfall, "home", &tiers, ("south", "north"))?;
-    landfall.job(&["protect", "--plan", "home"])?;
-    for tier in &tiers {
-        let sent = Story::bytes(&landfall, &tier.item)?;
-        print(&format!("{}: {sent} bytes sent of a disk of {DISK}", tier.item))?;
-        ensure!(
-            sent < FILL << 20,
-            "{}: {sent} bytes were sent, and less than its {FILL} MiB of data changed",
-            tier.item
-        );
-    }
-    Story::until_points(&landfall, &tiers)?;
+    step("Re-protected: replication in the other direction, of what changed only");
+    Story::turn(&landfall, &mut tiers, HOME)?;
     step("Failback, planned");
-    story.planned(&mut landfall, "home", "failback", &mut tiers, [&south, &north], false)?;
-    landfall.job(&["commit", "home"])?;
+    story.planned(&mut landfall, &mut tiers, &south, Way::Back)?;
+    landfall.job(&["commit", PLAN])?;
+    ensure!(
+        machines(&landfall, "south")?.is_empty(),
+        "the commit left machines at south"
+    );
 
     step("Protected again, and then site north is lost: its daemon and its guests are killed");
-    turn(&landfall, &mut tiers, "again", "north", 2)?;
-    // The old machines at the addresses to come are off.
-    story.apply(&landfall, "again", &tiers, ("north", "south"))?;
-    landfall.job(&["protect", "--plan", "again"])?;
-    Story::until_points(&landfall, &tiers)?;
+    Story::turn(&landfall, &mut tiers, AWAY)?;
     story.unplanned(&landfall, &tiers, &mut north)?;
     landfall.show(&["item", "list"])?;
     story.end(began)
@@ -169,34 +171,56 @@ pub(super) fn step(words: &str) {
 
 struct Story<'d> {
     directory: &'d Path,
-    /// All items there ever were: one that is in use stays.
-    inventory: String,
     rows: Vec<Row>,
 }
 
 impl Story<'_> {
-    /// Adds the tiers to the inventory, and applies a plan of them.
-    fn apply(&mut self, landfall: &Landfall, plan: &str, tiers: &[Tier], (from, to): (&str, &str)) -> Result<()> {
-        let mut groups = String::new();
-        for tier in tiers {
-            self.inventory = format!(
-                "{}  - name: {}\n    source: {{ site: {from}, machine: {} }}\n    target: {{ site: {to} }}\n    networks:\n      \
-                 - {{ nic: nic-0, production: lan, test: bubble, addresses: [{}] }}\n    replication: {{ rpo: 4s, \
-                 points-every: 6s, retention: 1h }}\n",
-                self.inventory, tier.item, tier.machine, tier.next
+    /// Applies an inventory of the tiers, and a plan of them.
+    fn apply(&self, landfall: &Landfall, tiers: &[Tier]) -> Result<()> {
+        let (mut inventory, mut groups) = ("items:\n".to_owned(), String::new());
+        for (index, tier) in tiers.iter().enumerate() {
+            inventory = format!(
+                "{inventory}  - name: {}\n    source: {{ site: north, machine: {} }}\n    target: {{ site: south }}\n    \
+                 networks:\n      - {{ nic: nic-0, production: lan, test: bubble, addresses: [{}], home: lan, \
+                 home-test: bubble, home-addresses: [{}] }}\n    replication: {{ rpo: 4s, points-every: 6s, retention: 1h }}\n",
+                tier.item,
+                tier.machine,
+                at(AWAY, index),
+                at(HOME, index)
             );
             groups = format!("{groups}  - name: {}\n    machines: [{}]\n", tier.name, tier.item);
         }
         let last = tiers.last().context("no tier")?.name;
         let text = format!(
-            "plan: {plan}\ngroups:\n{groups}actions:\n  - name: web-answers\n    runbook: http-check\n    after: [{last}]\n    \
+            "plan: {PLAN}\ngroups:\n{groups}actions:\n  - name: web-answers\n    runbook: http-check\n    after: [{last}]\n    \
              with: {{ url: \"http://{{address}}:8080/index.html\", expect-body: ready, interval: 500ms, timeout: 2m }}\n"
         );
-        fs::write(self.directory.join("inventory.yaml"), &self.inventory)?;
+        fs::write(self.directory.join("inventory.yaml"), inventory)?;
         fs::write(self.directory.join("plan.yaml"), text)?;
         landfall.json(&["inventory", "apply", "inventory.yaml"])?;
         landfall.json(&["plan", "apply", "plan.yaml"])?;
         Ok(())
+    }
+
+    /// Replicates in the other direction: home, where the old disks are, only what changed.
+    fn turn(landfall: &Landfall, tiers: &mut [Tier], next: u8) -> Result<()> {
+        let before: Vec<u64> = tiers
+            .iter()
+            .map(|tier| Self::bytes(landfall, &tier.item))
+            .collect::<Result<_>>()?;
+        landfall.job(&["reprotect", PLAN])?;
+        for (index, (tier, before)) in tiers.iter_mut().zip(before).enumerate() {
+            tier.next = at(next, index);
+            let after = Self::bytes(landfall, &tier.item)?;
+            let sent = after.checked_sub(before).unwrap_or(after);
+            print(&format!("{}: {sent} bytes sent of a disk of {DISK}", tier.item))?;
+            ensure!(
+                next != HOME || sent < FILL << 20,
+                "{}: {sent} bytes were sent, and less than its {FILL} MiB of data changed",
+                tier.item
+            );
+        }
+        Self::until_points(landfall, tiers)
     }
 
     fn until_points(landfall: &Landfall, tiers: &[Tier]) -> Result<()> {
@@ -214,17 +238,13 @@ impl Story<'_> {
     }
 
     /// Fails over, counts, and makes the machines at the other site the ones that are known.
-    fn planned(
-        &mut self,
-        landfall: &mut Landfall,
-        plan: &str,
-        what: &str,
-        tiers: &mut [Tier],
-        [from, _]: [&Site; 2],
-        killed: bool,
-    ) -> Result<()> {
-        let job = landfall.begin(&["failover", plan, "--kind", "planned", "--confirm", plan])?;
-        if killed {
+    fn planned(&mut self, landfall: &mut Landfall, tiers: &mut [Tier], from: &Site, way: Way) -> Result<()> {
+        let (what, verb) = match way {
+            Way::Out | Way::OutThroughCrash => ("planned failover", "failover"),
+            Way::Back => ("failback", "failback"),
+        };
+        let job = landfall.begin(&[verb, PLAN, "--kind", "planned", "--confirm", PLAN])?;
+        if way == Way::OutThroughCrash {
             landfall.until("a machine is being started", |landfall| {
                 under_way(landfall, &job, &["create", "start"])
             })?;
@@ -281,16 +301,15 @@ impl Story<'_> {
         site.kill()?;
         let gone = Instant::now();
         std::thread::sleep(Duration::from_secs(3));
-        let plan = "again";
         let requested = Instant::now();
         let risk = "the power of site north is gone, confirmed by phone";
         let job = landfall.begin(&[
             "failover",
-            plan,
+            PLAN,
             "--kind",
             "unplanned",
             "--confirm",
-            plan,
+            PLAN,
             "--accept-split-brain-risk",
             risk,
         ])?;
@@ -343,21 +362,6 @@ impl Story<'_> {
             began.elapsed().as_secs_f64()
         ))
     }
-}
-
-/// The machines that a failover made are the ones that are protected from now on, to addresses with another third part.
-fn turn(landfall: &Landfall, tiers: &mut [Tier], prefix: &str, site: &str, third: u8) -> Result<()> {
-    let known = machines(landfall, site)?;
-    for (index, tier) in tiers.iter_mut().enumerate() {
-        ensure!(
-            known.contains(&tier.machine),
-            "`{}` is not listed at {site}",
-            tier.machine
-        );
-        tier.item = format!("{prefix}-{}", tier.name);
-        tier.next = format!("127.0.{third}.{}", index + 1);
-    }
-    Ok(())
 }
 
 fn millis(duration: Duration) -> u64 {
