@@ -55,6 +55,23 @@ fn f15_x03_with_the_risk_accepted_a_lost_source_does_not_stop_the_failover() {
 }
 
 #[test]
+fn f15_f18_whether_a_shutdown_happened_is_left_to_the_fence() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    // It can neither be repeated nor asked for, and its answer is lost.
+    world.lab.set_site(HOME, &json!({"effect_class": "one-shot"}));
+    world
+        .lab
+        .fault(&json!({"site": HOME, "operation": "shutdown", "machine": "vm-db", "mode": "lose-reply"}));
+    let job = world.run("unplanned-failover", &json!({"point": "latest-processed"}));
+    assert_eq!(job.status, "completed-with-errors", "{:?}", job.reason);
+    assert_eq!(job.step("shutdown/db").status, "failed");
+    for item in ITEMS {
+        assert_eq!(job.item(item).proof.as_deref(), Some("verified-off"));
+    }
+    world.lab.assert_sound();
+}
+
+#[test]
 fn f15_x03_without_it_a_machine_waits_for_a_person_and_the_rest_goes_on() {
     let world = World::protected(
         &Inventory::of(&ITEMS),

@@ -244,6 +244,19 @@ fn f13_a_source_that_nothing_keeps_off_is_watched_too() {
 }
 
 #[test]
+fn f13_a_source_that_does_not_say_whether_it_runs_hides_no_other() {
+    let world = world();
+    split(&world, &json!({}));
+    world
+        .lab
+        .fault(&json!({"operation": "power", "machine": "vm-db", "mode": "hang"}));
+    eventually("the other is seen", || both_active(&world, "web").then_some(()));
+    assert!(!both_active(&world, "db"));
+    world.lab.clear_faults();
+    eventually("both are seen", || both_active(&world, "db").then_some(()));
+}
+
+#[test]
 fn f13_a_source_that_comes_back_is_switched_off_where_that_was_agreed_to() {
     let world = world();
     split(&world, &json!({"fence-on-return": true}));
@@ -338,6 +351,65 @@ fn f27_f32_unprotect_after_a_failover_that_broke_off_brings_the_source_up() {
         assert_eq!(world.item(item).phase, "unprotected");
     }
     world.lab.assert_sound();
+}
+
+#[test]
+fn f32_when_protection_ends_nothing_of_it_is_left_at_any_site() {
+    let world = world();
+    let back = json!({"direction": "reverse"});
+    for _ in 0..2 {
+        world.succeed("planned-failover", &json!({}));
+        world.succeed("commit", &json!({}));
+        world.succeed("reprotect", &json!({}));
+        world.succeed("planned-failover", &back);
+        world.succeed("commit", &json!({}));
+        world.succeed("reprotect", &json!({}));
+    }
+    world.succeed("unprotect", &json!({}));
+    let orphans: serde_json::Value = world.api.get("api/v1/orphans");
+    assert_eq!(orphans["orphans"], json!([]));
+}
+
+#[test]
+fn f32_the_inventory_says_which_machine_is_protected_wherever_it_was_before() {
+    let world = world();
+    let only = json!({"items": ["db"], "confirm": "db"});
+    world.succeed("planned-failover", &only);
+    world.succeed("commit", &only);
+    world.succeed("reprotect", &only);
+    let back = json!({"items": ["db"], "confirm": "db", "direction": "reverse"});
+    world.succeed("planned-failover", &back);
+    world.succeed("commit", &only);
+    world.succeed("reprotect", &only);
+    world.succeed("unprotect", &only);
+    world.lab.control(
+        "machines",
+        &json!([{"site": HOME, "id": "vm-new", "records_per_second": 100}]),
+    );
+    let text = Inventory::of(&ITEMS).text().replace("vm-db", "vm-new");
+    world.apply("inventory", &text);
+    world.succeed("protect", &only);
+    let view: serde_json::Value = world.api.get("api/v1/items/db");
+    assert_eq!(view["source-machine"], "vm-new");
+    world.succeed("planned-failover", &only);
+    assert!(!world.lab.is_on(HOME, "vm-new") && world.lab.is_on(HOME, "vm-db"));
+}
+
+#[test]
+fn f33_a_test_that_cannot_be_cleaned_up_keeps_no_other_machine() {
+    let world = world();
+    let job = world.succeed("test", &json!({"ttl-ms": 1_000}));
+    let hangs = job.item("db").machine.clone().unwrap();
+    world
+        .lab
+        .fault(&json!({"operation": "stop", "machine": hangs, "mode": "hang"}));
+    eventually("the other is cleaned up", || {
+        (world.item("web").test == "none").then_some(())
+    });
+    assert_ne!(world.item("db").test, "none");
+    let only = json!({"items": ["web"], "confirm": "web"});
+    assert_eq!(world.run("unplanned-failover", &only).status, "succeeded");
+    world.lab.clear_faults();
 }
 
 #[test]

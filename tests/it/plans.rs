@@ -57,6 +57,26 @@ fn f19_a_gate_waits_for_a_person_and_its_answer_is_kept() {
 }
 
 #[test]
+fn f19_a_no_is_a_no_in_an_unplanned_failover_too() {
+    let world = World::protected(&Inventory::of(&ITEMS[..2]), &plan(&ITEMS[..2], &[]));
+    let pause = ["--pause-before", "tier-app"];
+    let begun = ["failover", "hr", "--kind", "unplanned", "--confirm", "hr", "-o", "json"];
+    let id = world.cli(&[&begun[..], &pause].concat()).code(4).json::<Job>().id;
+    let gate = "gate/pause:tier-app/before-tier-app";
+    world
+        .cli(&["job", "answer", &id, gate, "--refuse", "--reason", "NO, stop"])
+        .code(3);
+    let job = world.job(&id);
+    assert_eq!(job.status, "failed");
+    assert_eq!(created(&world, &job), ["create/db"]);
+    assert_eq!(world.item("app").phase, "protected");
+    world.cli(&["job", "retry", &id]).code(4);
+    world.cli(&["job", "answer", &id, gate, "--approve"]).code(0);
+    assert_eq!(created(&world, &job).len(), 2);
+    world.lab.assert_sound();
+}
+
+#[test]
 fn f19_a_gate_that_nobody_answers_fails_after_its_time_even_across_a_restart() {
     let mut world = World::protected(
         &Inventory::of(&["db"]),

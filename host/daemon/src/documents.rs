@@ -6,13 +6,13 @@ use std::sync::Arc;
 use landfall_recovery::codes;
 use landfall_recovery::diagnostic::{Diagnostic, Place, suggest};
 use landfall_recovery::document::{Inventory, Known, Plan, read_inventory, read_plan};
-use landfall_recovery::item::Phase;
+use landfall_recovery::item::{ItemState, Phase};
 use landfall_runtime::Kind;
 use landfall_store::{Batch, Space};
 
 use crate::api::wire::DocumentView;
 use crate::clock;
-use crate::engine::{Applied, AppliedInventory, AppliedPlan, Engine, INVENTORY};
+use crate::engine::{Applied, AppliedInventory, AppliedPlan, Engine, INVENTORY, listing_key};
 use crate::problem::Refusal;
 
 /// Reads a plan; unless it is only checked, stores it.
@@ -103,11 +103,24 @@ pub(crate) async fn apply_inventory(engine: &Arc<Engine>, text: String, check: b
     };
     let mut batch = Batch::new();
     batch.put(Space::Inventory, INVENTORY, &applied)?;
+    let moved = moved(engine, &applied.inventory);
+    for (name, state) in &moved {
+        batch.put(Space::Item, name, state)?;
+        for home in [true, false] {
+            batch.remove(Space::Machines, &listing_key(name, home));
+        }
+    }
     engine.commit(batch).await?;
     view.applied_at = Some(applied.applied.at);
     let mut world = engine.world_mut();
     world.inventory = Arc::new(applied.inventory);
     world.inventory_text = Some(applied.applied);
+    for (name, state) in moved {
+        for home in [true, false] {
+            world.machines.remove(&listing_key(&name, home));
+        }
+        world.items.insert(name, state);
+    }
     Ok(view)
 }
 
@@ -155,6 +168,24 @@ fn first_place(text: &str, word: &str) -> Place {
         line: u32::try_from(line + 1).unwrap_or(u32::MAX),
         column: u32::try_from(column + 1).unwrap_or(u32::MAX),
     })
+}
+
+/// Items whose home an earlier way back had noted, and for which the inventory names another source now: it holds.
+fn moved(engine: &Engine, inventory: &Inventory) -> Vec<(String, ItemState)> {
+    let world = engine.world();
+    let says_otherwise = |name: &String| {
+        let source = |inventory: &Inventory| inventory.items.get(name).map(|item| item.source.clone());
+        source(inventory).is_some_and(|new| source(&world.inventory) != Some(new))
+    };
+    let at_home = world.items.iter().filter(|(name, state)| {
+        state.phase == Phase::Unprotected && state.holder().is_none() && state.home.is_some() && says_otherwise(name)
+    });
+    let cleared = at_home.map(|(name, state)| {
+        let mut state = state.clone();
+        state.home = None;
+        (name.clone(), state)
+    });
+    cleared.collect()
 }
 
 /// What is protected cannot be taken away or moved by editing a file.

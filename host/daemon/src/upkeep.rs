@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use landfall_recovery::item::{InProgress, ItemState, Overlay, Phase, Trouble};
 use landfall_recovery::operations::Operation;
 use landfall_store::{Batch, Space};
@@ -33,6 +34,13 @@ const FAILED: Duration = Duration::from_mins(1);
 const FAILED_MAX: Duration = Duration::from_hours(1);
 /// A source that does not say in this time whether it runs is looked at again in the next round.
 const LOOK: Duration = Duration::from_secs(10);
+/// So many sources of a site are looked at side by side,
+const LOOKS: usize = 8;
+/// and for so long in one round: a site that hangs keeps the other sites waiting no longer.
+const ROUND: Duration = Duration::from_secs(30);
+/// At most so many jobs begin at once for what is due. A machine that hangs holds those of its own job, and each job asks
+/// the sites anew.
+const JOBS: usize = 16;
 
 pub(crate) async fn run(engine: Arc<Engine>) {
     // Sites may hang, and nothing else waits for them.
@@ -40,9 +48,9 @@ pub(crate) async fn run(engine: Arc<Engine>) {
 }
 
 async fn watch_returns(engine: &Arc<Engine>) {
-    loop {
+    for round in 0.. {
         tokio::time::sleep(EVERY).await;
-        notice_returns(engine).await;
+        notice_returns(engine, round).await;
     }
 }
 
@@ -85,9 +93,11 @@ impl Errand {
             let last = state.operation.as_ref().filter(|last| last.operation == self.operation);
             is_free(state) && self.patience.is_due(name, last, now)
         });
-        let due = wanted.into_iter().map(|(name, _)| name).collect();
-        if !ask(engine, self.operation, due).await {
-            self.not_before = now + AGAIN;
+        let due: Vec<String> = wanted.into_iter().map(|(name, _)| name).collect();
+        for items in due.chunks(due.len().div_ceil(JOBS).max(1)) {
+            if !ask(engine, self.operation, items.to_vec()).await {
+                self.not_before = now + AGAIN;
+            }
         }
     }
 }
@@ -233,7 +243,7 @@ fn watch_rpo(engine: &Engine) {
 }
 
 /// Looks at the sources of machines that were activated on a person's word, the sites side by side.
-async fn notice_returns(engine: &Arc<Engine>) {
+async fn notice_returns(engine: &Arc<Engine>, round: usize) {
     let watched = fitting(engine, |state| {
         is_free(state) && state.watched() && state.failed_over() && !state.both_active
     });
@@ -246,14 +256,18 @@ async fn notice_returns(engine: &Arc<Engine>) {
                 .push((name, item.source.machine));
         }
     }
-    let looks = by_site.into_iter().map(|(site, sources)| async move {
-        for (name, machine) in sources {
-            match tokio::time::timeout(LOOK, engine.is_on(&site, machine)).await {
-                Ok(true) => note_return(engine, &site, name).await,
-                Ok(false) => {}
-                // The others of a site that hangs are not waited for either.
-                Err(_) => return,
-            }
+    let looks = by_site.into_iter().map(|(site, mut sources)| async move {
+        // The next round begins with others, so that those that hang are never the only ones that are asked.
+        let first = round.wrapping_mul(LOOKS) % sources.len().max(1);
+        sources.rotate_left(first);
+        let asked = stream::iter(sources).map(|(name, machine)| {
+            let running = tokio::time::timeout(LOOK, engine.is_on(&site, machine));
+            async { running.await.is_ok_and(|on| on).then_some(name) }
+        });
+        let there = asked.buffer_unordered(LOOKS).take_until(tokio::time::sleep(ROUND));
+        let there: Vec<String> = there.filter_map(std::future::ready).collect().await;
+        for name in there {
+            note_return(engine, &site, name).await;
         }
     });
     join_all(looks).await;

@@ -232,6 +232,11 @@ impl StepKind {
         }
     }
 
+    /// What it does to the source a fence looks at afterwards.
+    pub fn switches_source_off(&self) -> bool {
+        matches!(self, Self::Shutdown | Self::Hold | Self::Stonith)
+    }
+
     /// From here on the machine runs.
     pub fn activates(&self) -> bool {
         matches!(self, Self::Start | Self::StartSource)

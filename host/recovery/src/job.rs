@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::event::{Decision, Event, Outcome, Record, StepResult};
 use crate::freeze::{Frozen, Pinned};
 use crate::graph::{Graph, Skip, Step, StepIndex, Wait};
+use crate::operations::Operation;
 use crate::proof::{FenceProof, ProofKind};
 use crate::words::{EffectClass, Failure, Millis, Pairs};
 
@@ -347,7 +348,7 @@ impl Job {
                 }
                 StepResult::Failed { failure } => {
                     state.failure = Some(failure.clone());
-                    let status = state.after_failure(&self.frozen.job, step, failure, at);
+                    let status = state.after_failure(&self.frozen, step, failure, at);
                     let stops = status == Status::Failed && step.stops_job;
                     (status, stops)
                 }
@@ -711,7 +712,7 @@ impl StepState {
     }
 
     /// What follows from a failed try; a new key only after a definite failure.
-    fn after_failure(&mut self, job: &str, step: &Step, failure: &Failure, at: Millis) -> Status {
+    fn after_failure(&mut self, frozen: &Frozen, step: &Step, failure: &Failure, at: Millis) -> Status {
         if failure.code == crate::codes::PROOF_OLD {
             // No try: the source is looked at again first, as often as the host dies in between.
             self.attempts_before += 1;
@@ -725,11 +726,16 @@ impl StepState {
                 .is_some_and(|begun| at.saturating_sub(begun) >= step.timeout_ms);
         // What can be probed is probed, as often as a retry would be allowed; then, and for the rest, a person decides.
         let over = over && !crate::codes::parks(&failure.code);
+        // Whether the source of a disaster went down is what its fence finds out, and nobody has time for the question.
+        let fenced_anyway = frozen.operation == Operation::UnplannedFailover && step.kind.switches_source_off();
+        if doubt && fenced_anyway && (over || step.effect.class == EffectClass::OneShot) {
+            return Status::Failed;
+        }
         if doubt && (over || step.effect.class == EffectClass::OneShot) {
             let what = format!("it cannot be told whether `{}` happened: {}", step.id, failure.message);
             return Status::Stuck {
                 code: crate::codes::IN_DOUBT.to_owned(),
-                reason: format!("{what}; {}", step.ways_out(job)),
+                reason: format!("{what}; {}", step.ways_out(&frozen.job)),
             };
         }
         // Whether it happened stays as open as it is: a try with another version begins where this one would have.

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{AWAY, HOME, RATE, away, brought_home, held, lines, refused, vmware};
+use super::{AWAY, EAST, HOME, OTHER, RATE, away, brought_home, held, lines, refused, vmware};
+use crate::harness::documents::{Inventory, plan};
 use crate::harness::eventually;
+use crate::harness::world::World;
 
 #[test]
 fn b06_b11_b12_an_alternate_location_is_chosen_made_anew_and_gets_everything() {
@@ -101,4 +103,26 @@ fn b13_one_large_first_transfer_then_changes_and_both_are_shown() {
     });
     assert!(later < first / 10, "{later} bytes of changes after {first}");
     assert_eq!(lines(&world, &job.id, HOME, "prepare-replica").len(), 1);
+}
+
+#[test]
+fn f13_x03_an_old_machine_that_nothing_holds_is_fenced_before_home_is_elsewhere() {
+    let world = World::configured(|configuration| configuration.sites.push((EAST, OTHER)));
+    world.lab.control("sites", &json!({"id": OTHER}));
+    world.lab.furnish(&["db"]);
+    world.apply("inventory", &Inventory::of(&["db"]).text());
+    world.apply("plan", &plan(&["db"], &[]));
+    world.succeed("protect", &json!({}));
+    world.lab.fail("hold", "vm-db");
+    world.run("unplanned-failover", &json!({"point": "latest-processed"}));
+    world.lab.clear_faults();
+    world.succeed("commit", &json!({}));
+    let refused = world.ask("reprotect", &json!({"to": EAST}));
+    assert!(
+        refused.text.contains("LF0302") && refused.text.contains("landfall fence item/db"),
+        "{}",
+        refused.text
+    );
+    world.succeed("fence", &json!({}));
+    world.succeed("reprotect", &json!({"to": EAST}));
 }

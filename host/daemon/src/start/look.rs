@@ -238,10 +238,9 @@ pub(super) fn unturnable(world: &World, name: &str, turn: &Turn, listing: &Listi
         return Some(finding(codes::SITE_UNREACHABLE, Severity::Error, name, cause));
     }
     let gone = listing.missing_home.contains(name);
-    if world.state(name).risk_accepted && !gone {
-        let cause = format!(
-            "`{name}` was failed over on a person's word, and its machine at `{site}` was not proved off since"
-        );
+    if world.state(name).watched() && !gone {
+        let cause =
+            format!("nothing keeps the old machine of `{name}` at `{site}` off, and it was not proved off since");
         return Some(Finding {
             cure: format!("`landfall fence item/{name}` first"),
             ..finding(codes::NOT_FENCED, Severity::Error, name, cause)

@@ -198,7 +198,13 @@ fn item_arguments(job: &Job, step: &Step, item: &FrozenItem) -> Result<Arguments
         StepKind::DeleteOtherReplica => {
             let other = item.state.other_replica.clone();
             let replica = other.ok_or_else(|| format!("`{name}` left no replica behind"))?;
-            at_source(wit::Operation::DeleteReplica(wit::ReplicaRef { replica }))
+            let operation = wit::Operation::DeleteReplica(wit::ReplicaRef { replica });
+            // It is where the item comes from; before it turns, where it is going to.
+            if item.state.direction == job.frozen.direction {
+                at_source(operation)
+            } else {
+                at_target(operation)
+            }
         }
         StepKind::DeleteReplica => at_target(wit::Operation::DeleteReplica(wit::ReplicaRef { replica: replica()? })),
         StepKind::Process => at_target(wit::Operation::Process(wit::ReplicaRef { replica: replica()? })),

@@ -68,25 +68,11 @@ impl Plan {
         let members: BTreeSet<&str> = group.machines.iter().map(String::as_str).collect();
         let (mut order, mut seen) = (Vec::new(), BTreeSet::new());
         for machine in &group.machines {
-            self.place(machine, &members, &mut seen, &mut order);
+            // What leads back to itself was refused before.
+            let _ = self.walk(machine, &mut seen, &mut order);
         }
-        order
-    }
-
-    fn place<'p>(
-        &'p self,
-        machine: &'p str,
-        members: &BTreeSet<&str>,
-        seen: &mut BTreeSet<&'p str>,
-        order: &mut Vec<String>,
-    ) {
-        if !members.contains(machine) || !seen.insert(machine) {
-            return;
-        }
-        for before in self.dependencies.get(machine).into_iter().flatten() {
-            self.place(before, members, seen, order);
-        }
-        order.push(machine.to_owned());
+        let ours = order.into_iter().filter(|machine| members.contains(machine));
+        ours.map(str::to_owned).collect()
     }
 
     /// Whether every machine can wait for what it is to wait for: its dependencies, and all groups before its own.
@@ -95,30 +81,13 @@ impl Plan {
         let group_of: BTreeMap<&str, usize> = groups
             .flat_map(|(index, group)| group.machines.iter().map(move |machine| (machine.as_str(), index)))
             .collect();
-        let mut done = BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for machine in self.dependencies.keys() {
-            self.walk(machine, &group_of, &mut Vec::new(), &mut done)?;
+            self.walk(machine, &mut seen, &mut Vec::new())?;
         }
-        Ok(())
-    }
-
-    fn walk<'p>(
-        &'p self,
-        machine: &'p str,
-        group_of: &BTreeMap<&str, usize>,
-        path: &mut Vec<&'p str>,
-        done: &mut BTreeSet<&'p str>,
-    ) -> Result<(), Cycle> {
-        if let Some(begin) = path.iter().position(|known| *known == machine) {
-            let around = path.iter().skip(begin).chain([&machine]);
-            return Err(Cycle(around.map(|name| format!("`{name}`")).collect()));
-        }
-        if !done.insert(machine) {
-            return Ok(());
-        }
-        path.push(machine);
-        for before in self.dependencies.get(machine).into_iter().flatten() {
-            let (own, theirs) = (group_of.get(machine), group_of.get(before.as_str()));
+        let pairs = self.dependencies.iter();
+        for (machine, before) in pairs.flat_map(|(machine, all)| all.iter().map(move |before| (machine, before))) {
+            let (own, theirs) = (group_of.get(machine.as_str()), group_of.get(before.as_str()));
             if let (Some(own), Some(theirs)) = (own, theirs)
                 && theirs > own
             {
@@ -129,9 +98,40 @@ impl Plan {
                     format!("`{machine}`"),
                 ]));
             }
-            self.walk(before, group_of, path, done)?;
         }
-        path.pop();
+        Ok(())
+    }
+
+    /// Adds a machine that was not seen yet behind all that it waits for. Chains may be as long as a plan is large, so
+    /// nothing here calls itself.
+    fn walk<'p>(
+        &'p self,
+        machine: &'p str,
+        seen: &mut BTreeSet<&'p str>,
+        order: &mut Vec<&'p str>,
+    ) -> Result<(), Cycle> {
+        let waits = |machine: &str| self.dependencies.get(machine).map(Vec::as_slice).unwrap_or_default();
+        if !seen.insert(machine) {
+            return Ok(());
+        }
+        let (mut path, mut on_path) = (vec![(machine, waits(machine).iter())], BTreeSet::from([machine]));
+        while let Some((machine, left)) = path.last_mut() {
+            let Some(before) = left.next() else {
+                on_path.remove(machine);
+                order.push(machine);
+                path.pop();
+                continue;
+            };
+            if on_path.contains(before.as_str()) {
+                let around = path.iter().map(|(name, _)| *name).skip_while(|name| name != before);
+                let names = around.chain([before.as_str()]);
+                return Err(Cycle(names.map(|name| format!("`{name}`")).collect()));
+            }
+            if seen.insert(before) {
+                on_path.insert(before);
+                path.push((before, waits(before).iter()));
+            }
+        }
         Ok(())
     }
 }
@@ -190,6 +190,26 @@ mod tests {
         );
         let early = plan(&[&["a"], &["b"]], &[("b", &["a"])]);
         assert_eq!(early.check_order(), Ok(()));
+    }
+
+    #[test]
+    fn chains_may_be_as_long_as_a_plan_is_large() {
+        let names: Vec<String> = (0..20_000).map(|number| format!("m{number:05}")).collect();
+        let machines: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut long = plan(&[&machines], &[]);
+        let pairs = names
+            .windows(2)
+            .filter_map(|pair| Some((pair.first()?.clone(), vec![pair.get(1)?.clone()])));
+        long.dependencies = pairs.collect();
+        assert_eq!(long.check_order(), Ok(()));
+        let order = long.in_order(&long.groups[0]);
+        assert_eq!(
+            (order.len(), order.first(), order.last()),
+            (20_000, names.last(), names.first())
+        );
+        long.dependencies
+            .insert(machines[19_999].into(), vec![machines[0].into()]);
+        assert_eq!(long.check_order().unwrap_err().0.len(), 20_001);
     }
 
     #[test]

@@ -439,7 +439,8 @@ impl<'a> Failover<'a> {
                 stops_job: match action.on_error {
                     Some(OnError::Stop) => true,
                     Some(OnError::Continue) => false,
-                    None => self.stops_job,
+                    // Somebody wanted to be asked: a no is a no, also when all that can be saved is saved.
+                    None => self.stops_job || action.gate.is_some(),
                 },
             });
             // A stuck action holds what comes after it, unless it may be gone past.

@@ -77,6 +77,10 @@ pub(super) fn unprotect(mut builder: Builder<'_>) -> Graph {
             chain.step("start-source", StepKind::StartSource, source, WORK);
         }
         chain.step("delete-replica", StepKind::DeleteReplica, target, WORK);
+        // The one of the last way back; an item on its way back becomes what it was before, and keeps the other.
+        if frozen.direction == Direction::Forward && item.state.other_replica.is_some() {
+            chain.step("delete-other-replica", StepKind::DeleteOtherReplica, source, WORK);
+        }
         chain.step("forget", StepKind::Forget, None, READ);
     }
     builder.graph

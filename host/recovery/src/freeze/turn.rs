@@ -22,11 +22,16 @@ pub(super) fn reprotect(mut builder: Builder<'_>) -> Graph {
 /// The steps after which an item is replicated the other way; gives the last one.
 pub(super) fn turn(builder: &mut Builder<'_>, item: &FrozenItem, after: Vec<Edge>, stops_job: bool) -> StepIndex {
     let target = Some(item.item.target_site.as_str());
+    let direction = builder.frozen.direction;
     let mut chain = Chain::new(builder, &item.item.name, Stage::Failover);
     chain.after = after;
     chain.stops_job = stops_job;
     if item.turn.as_ref().is_some_and(|turn| turn.old.is_some()) {
         old_off(&mut chain, target);
+    }
+    // What was replicated here when the item last came this way; it has not turned yet.
+    if item.state.other_replica.is_some() && item.state.direction != direction {
+        chain.step("delete-other-replica", StepKind::DeleteOtherReplica, target, WORK);
     }
     chain.step("prepare-replica", StepKind::PrepareReplica, target, AGENT);
     chain.step("seed", StepKind::Seed, target, TRANSFER)
