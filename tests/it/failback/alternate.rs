@@ -38,6 +38,12 @@ fn b06_b11_b12_an_alternate_location_is_chosen_made_anew_and_gets_everything() {
     for store in ["ds-vsan", "ds-rdm"] {
         refused(&world, "reprotect", &chosen(store), &["lab/datastore-not-vmfs"]);
     }
+    // The first of two is not at the chosen datastore's host.
+    let targets = json!([
+        {"id": "mt-far", "os": "linux", "host": "esx-2"},
+        {"id": "mt-near", "os": "linux", "host": "esx-1"},
+    ]);
+    world.lab.facts(HOME, &json!({"master_targets": targets}));
     let job = world.succeed("reprotect", &chosen("ds-1"));
     // B12: it says that it takes longer.
     let said = job

@@ -184,11 +184,19 @@ impl Context<'_> {
         let said = |name: &str| create.ext.get(name).or(replica.ext.get(name)).cloned();
         let vmware = site.profile == Some(Profile::Vmware);
         let chosen = said("option/master-target");
-        let target = match &chosen {
-            Some(id) => site.master_targets.iter().find(|target| target.id == *id),
-            None => site.master_targets.first(),
-        };
         let store = said("option/datastore").or_else(|| Some(site.datastores.first()?.id.clone()));
+        let mut targets = site.master_targets.iter();
+        let target = match &chosen {
+            Some(id) => targets.find(|target| target.id == *id),
+            // As the rules choose: of the machine's family, and where its datastore is reached.
+            None => {
+                let reached = site.datastores.iter().find(|known| Some(&known.id) == store.as_ref());
+                let reaches = |host: &String| reached.is_none_or(|store| store.hosts.contains(host));
+                let serves = |os: &String| replica.machine.os.as_ref().is_none_or(|own| own == os);
+                let fits = targets.find(|target| serves(&target.os) && reaches(&target.host));
+                fits.or(site.master_targets.first())
+            }
+        };
         MachineFacts {
             tools: said("guest-tools").or(replica.facts.tools.clone()),
             san_policy: said("option/san-policy").or(replica.facts.san_policy.clone()),
