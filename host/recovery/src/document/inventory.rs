@@ -275,6 +275,7 @@ pub(super) fn read(text: &str) -> Result<Inventory, Vec<Diagnostic>> {
                 "one machine is one item; remove the second",
             ));
         }
+        found.extend(senseless(entry, &item));
         if inventory.items.insert(item.name.clone(), item).is_some() {
             found.push(twice(&entry.name, "item"));
         }
@@ -282,6 +283,55 @@ pub(super) fn read(text: &str) -> Result<Inventory, Vec<Diagnostic>> {
     check_groups(&document, &inventory, &mut found);
     if found.is_empty() { Ok(inventory) } else { Err(found) }
 }
+
+/// What is well written and cannot be meant.
+fn senseless(entry: &ItemEntry, item: &Item) -> Vec<Diagnostic> {
+    let at = entry.name.place;
+    let wrong = |what: String, cure: &str| Diagnostic::at(at, codes::WRONG_VALUE, what, cure);
+    let name = &item.name;
+    let mut found = Vec::new();
+    if item.source.machine.is_empty() {
+        found.push(wrong(
+            format!("item `{name}` names no machine"),
+            "give `source.machine` as `landfall site machines SITE` lists it",
+        ));
+    }
+    if item.cpus == Some(0) {
+        found.push(wrong(
+            format!("item `{name}` is to have no processor"),
+            "give at least one, or leave `cpus` out: then as many as at the source",
+        ));
+    }
+    if entry
+        .target
+        .as_ref()
+        .and_then(|target| target.memory_mb)
+        .is_some_and(|mb| !(1..=MEMORY_MB_MAX).contains(&mb))
+    {
+        found.push(wrong(
+            format!("no machine has the memory that item `{name}` is to have"),
+            "`memory-mb` counts mebibytes; left out, it is as at the source",
+        ));
+    }
+    let mut nics = BTreeSet::new();
+    if let Some(twice) = item.networks.iter().find(|mapping| !nics.insert(&mapping.nic)) {
+        found.push(wrong(
+            format!("interface `{}` of item `{name}` is mapped twice", twice.nic),
+            "one line for each interface; remove the second",
+        ));
+    }
+    let replication = &item.replication;
+    if replication.retention_ms < replication.points_every_ms {
+        found.push(wrong(
+            format!("item `{name}` keeps its points for less time than lies between two of them"),
+            "give a longer `retention`, or a shorter `points-every`",
+        ));
+    }
+    found
+}
+
+/// 1 PiB: more than any machine has, and far from where bytes would not be counted any more.
+const MEMORY_MB_MAX: u64 = 1 << 30;
 
 fn twice(name: &At<String>, what: &str) -> Diagnostic {
     Diagnostic::at(
@@ -370,7 +420,7 @@ fn resolve(
             .target
             .as_ref()
             .and_then(|target| target.memory_mb)
-            .map(|mb| mb << 20),
+            .map(|mb| mb.saturating_mul(1 << 20)),
         excluded_disks: entry.exclude_disks.clone(),
     })
 }
@@ -434,5 +484,28 @@ fn check_groups(document: &Document, inventory: &Inventory, found: &mut Vec<Diag
                 "members are snapshotted together: give them the same sites and the same `replication`",
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_meant_is_said_all_at_once() {
+        let text = "defaults: { source-site: n, target-site: s }\nitems:\n\
+             - { name: a, source: { machine: '' }, target: { cpus: 0, memory-mb: 18446744073709551615 } }\n\
+             - { name: b, source: { machine: b }, replication: { points-every: 1h, retention: 1m },\n    \
+                 networks: [{ nic: x, production: lan, test: t }, { nic: x, production: lan, test: t }] }\n";
+        let found = read(text).unwrap_err();
+        let said: Vec<&str> = found.iter().map(|found| found.message.as_str()).collect();
+        let expected = [
+            "item `a` names no machine",
+            "item `a` is to have no processor",
+            "no machine has the memory that item `a` is to have",
+            "interface `x` of item `b` is mapped twice",
+            "item `b` keeps its points for less time than lies between two of them",
+        ];
+        assert_eq!(said, expected);
     }
 }
