@@ -205,6 +205,8 @@ pub(crate) struct MachineFacts {
     /// Guest tools, in the word for what was last done to them.
     pub(crate) tools: Option<String>,
     pub(crate) available: bool,
+    /// Left out where the site lists its machines.
+    pub(crate) unlisted: bool,
     pub(crate) healthy: bool,
     pub(crate) migrated: bool,
     pub(crate) resource_group: Option<String>,
@@ -226,6 +228,7 @@ impl Default for MachineFacts {
             san_policy: None,
             tools: None,
             available: true,
+            unlisted: false,
             healthy: true,
             migrated: false,
             resource_group: None,

@@ -132,3 +132,20 @@ fn f13_x03_an_old_machine_that_nothing_holds_is_fenced_before_home_is_elsewhere(
     world.succeed("fence", &json!({}));
     world.succeed("reprotect", &json!({"to": EAST}));
 }
+
+#[test]
+fn b05_b06_a_machine_that_a_listing_forgets_is_not_taken_for_gone() {
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    world.succeed("planned-failover", &json!({}));
+    world.succeed("commit", &json!({}));
+    world.lab.machine_facts(HOME, "vm-db", &json!({"unlisted": true}));
+    let refused = world.ask("reprotect", &json!({}));
+    assert!(
+        refused.text.contains("LF0216") && refused.text.contains("listing"),
+        "{}",
+        refused.text
+    );
+    world.lab.machine_facts(HOME, "vm-db", &json!({"unlisted": false}));
+    let job = world.succeed("reprotect", &json!({}));
+    assert!(job.steps.iter().any(|step| step.id == "prove-old-off/db"));
+}

@@ -9,7 +9,7 @@ use landfall_recovery::freeze::Turn;
 use landfall_recovery::item::{Home, ItemState, Location, oriented};
 use landfall_recovery::operations::{Facts, Operation, SiteFacts};
 use landfall_recovery::words::{Direction, Failure, Finding, Pairs, Severity};
-use landfall_runtime::contract::adapter::Machine;
+use landfall_runtime::contract::adapter::{Machine, Power};
 use landfall_store::{Batch, Space};
 
 use crate::clock;
@@ -114,6 +114,8 @@ pub(super) struct Listing {
     at_home: BTreeSet<String>,
     /// Items whose home was listed without their machine.
     missing_home: BTreeSet<String>,
+    /// Items whose home was listed without their machine, and yet says whether it runs.
+    contradicted: BTreeSet<String>,
     /// Sites that did not list their machines.
     unlisted: BTreeSet<String>,
 }
@@ -179,8 +181,10 @@ pub(super) async fn list(
                 found.push((listing_key(item, *home), Listed { machine, observed_at }));
             }
         }
-        for (item, home) in here.into_values() {
-            if *home {
+        for (machine, (item, home)) in here {
+            if *home && may_turn(operation) && is_known(engine, site, machine).await {
+                listing.contradicted.insert(item.clone());
+            } else if *home {
                 listing.missing_home.insert(item.clone());
             }
             if *home == (direction == Direction::Forward) {
@@ -199,6 +203,20 @@ pub(super) async fn list(
         engine.world_mut().machines.extend(found);
     }
     listing
+}
+
+/// Whether a machine's home matters beyond being listed: one that is not there is made anew, elsewhere, with all of its data.
+fn may_turn(operation: Operation) -> bool {
+    matches!(operation, Operation::Reprotect | Operation::PlannedFailover)
+}
+
+/// The site says whether it runs.
+async fn is_known(engine: &Arc<Engine>, site: &str, machine: &str) -> bool {
+    let Ok(adapter) = engine.adapter(site).await else {
+        return false;
+    };
+    let said = adapter.power_state(machine.to_owned()).await;
+    said.is_ok_and(|said| said.power != Power::Unknown)
 }
 
 /// All pages of a site's machines.
@@ -236,6 +254,16 @@ pub(super) fn unturnable(world: &World, name: &str, turn: &Turn, listing: &Listi
             home.site
         );
         return Some(finding(codes::SITE_UNREACHABLE, Severity::Error, name, cause));
+    }
+    if listing.contradicted.contains(name) {
+        let cause = format!(
+            "site `{}` lists its machines without that of `{name}`, and yet says whether it runs",
+            home.site
+        );
+        return Some(Finding {
+            cure: "ask again; if it stays so, the site's own listing is not whole, and is mended first".to_owned(),
+            ..finding(codes::NOT_AT_SOURCE, Severity::Error, name, cause)
+        });
     }
     let gone = listing.missing_home.contains(name);
     if world.state(name).watched() && !gone {

@@ -150,7 +150,11 @@ async fn machines(
             .map(|(id, _)| *id)
             .filter(|_| range.next().is_some())
             .cloned();
-        json!({"machines": listed.into_iter().map(|(_, machine)| machine).collect::<Vec<_>>(), "next": next})
+        let told = listed.into_iter().filter(|(id, _)| {
+            let machine = site.machines.get(*id);
+            machine.is_none_or(|machine| !machine.facts.unlisted)
+        });
+        json!({"machines": told.map(|(_, machine)| machine).collect::<Vec<_>>(), "next": next})
     };
     passage.json(answer)
 }

@@ -185,22 +185,22 @@ impl Context<'_> {
         let vmware = site.profile == Some(Profile::Vmware);
         let chosen = said("option/master-target");
         let store = said("option/datastore").or_else(|| Some(site.datastores.first()?.id.clone()));
+        // As the rules choose: of the machine's family, and where its datastore is reached.
+        let datastore = site.datastores.iter().find(|known| Some(&known.id) == store.as_ref());
+        let near = |host: &String| datastore.is_none_or(|store| store.hosts.contains(host));
+        let serves = |os: &String| replica.machine.os.as_ref().is_none_or(|own| own == os);
         let mut targets = site.master_targets.iter();
-        let target = match &chosen {
-            Some(id) => targets.find(|target| target.id == *id),
-            // As the rules choose: of the machine's family, and where its datastore is reached.
-            None => {
-                let reached = site.datastores.iter().find(|known| Some(&known.id) == store.as_ref());
-                let reaches = |host: &String| reached.is_none_or(|store| store.hosts.contains(host));
-                let serves = |os: &String| replica.machine.os.as_ref().is_none_or(|own| own == os);
-                let fits = targets.find(|target| serves(&target.os) && reaches(&target.host));
-                fits.or(site.master_targets.first())
-            }
+        let target = if let Some(id) = &chosen {
+            targets.find(|target| target.id == *id)
+        } else {
+            let fits = targets.find(|target| serves(&target.os) && near(&target.host));
+            fits.or(site.master_targets.first())
         };
         MachineFacts {
             tools: said("guest-tools").or(replica.facts.tools.clone()),
             san_policy: said("option/san-policy").or(replica.facts.san_policy.clone()),
             available: true,
+            unlisted: false,
             healthy: true,
             migrated: false,
             resource_group: site.resource_group.clone(),
