@@ -119,6 +119,68 @@ fn f15_x03_without_it_a_machine_waits_for_a_person_and_the_rest_goes_on() {
 }
 
 #[test]
+fn f15_x03_a_source_that_is_not_shut_down_first_is_to_be_proved_off_all_the_same() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    // Whatever is asked of the sources never ends.
+    for operation in ["shutdown", "hold"] {
+        world
+            .lab
+            .fault(&json!({"site": HOME, "operation": operation, "mode": "hang"}));
+    }
+    let ask = [
+        "failover",
+        "hr",
+        "--kind",
+        "unplanned",
+        "--confirm",
+        "hr",
+        "--no-shutdown",
+    ];
+    let dry: Job = world
+        .cli(&[&ask[..], &["--dry-run", "-o", "json"]].concat())
+        .code(0)
+        .json();
+    assert!(
+        !dry.steps
+            .iter()
+            .any(|step| ["shutdown", "hold"].contains(&step.kind.as_str()))
+    );
+    let shown = world.cli(&[&ask[..], &["--dry-run"]].concat()).code(0);
+    assert!(format!("{shown}").contains("LF0232"), "{shown}");
+    // One runs, the other is off: only that one is started elsewhere.
+    world
+        .lab
+        .api
+        .patch(&format!("control/machines/{HOME}/vm-web"), &json!({"on": false}))
+        .ok::<Value>();
+    let ended = world.cli(&[&ask[..], &["-o", "json"]].concat()).code(4);
+    let job = world.job(&ended.json::<Job>().id);
+    assert_eq!(job.steps_in("stuck"), ["fence/db"]);
+    assert_eq!(job.item("web").proof.as_deref(), Some("verified-off"));
+    assert!(!world.lab.is_on(AWAY, job.item("db").machine.as_ref().unwrap()));
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f15_f22_only_an_unplanned_failover_can_leave_its_sources_alone() {
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    for (operation, said) in [("planned-failover", false), ("planned-failover", true), ("test", false)] {
+        let refused = world.ask(operation, &json!({"shutdown": said}));
+        assert_eq!(refused.status, 400, "{}", refused.text);
+        assert!(refused.text.contains("unplanned failover only"), "{}", refused.text);
+    }
+    // What the plan leaves out a request can want.
+    world.apply("plan", &format!("shutdown: false\n{}", plan(&ITEMS, &[])));
+    let shuts = |more: &Value| {
+        let mut asked = json!({"dry-run": true});
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let dry: Job = world.ask("unplanned-failover", &asked).json();
+        dry.steps.iter().any(|step| step.kind == "shutdown")
+    };
+    assert!(!shuts(&json!({})) && shuts(&json!({"shutdown": true})));
+}
+
+#[test]
 fn f15_x03_a_person_vouches_for_a_source_that_nobody_can_see() {
     let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
     world.lab.lose_home(true);

@@ -326,6 +326,13 @@ fn shape(engine: &Engine, asked: &Asked<'_>, ground: &Ground) -> Result<Frozen, 
             "a risk is accepted for an unplanned failover only".to_owned(),
         ));
     }
+    if request.shutdown.is_some() && operation != Operation::UnplannedFailover {
+        return Err(Refusal::bad_request(
+            "whether sources are shut down first is said for an unplanned failover only: a planned one always does, and \
+             so it loses nothing"
+                .to_owned(),
+        ));
+    }
     let reason = request.reason.as_ref().filter(|reason| !reason.trim().is_empty());
     if reason.is_some() != (operation == Operation::Release) {
         return Err(Refusal::bad_request(
@@ -375,6 +382,7 @@ fn shape(engine: &Engine, asked: &Asked<'_>, ground: &Ground) -> Result<Frozen, 
             why,
             fence_on_return: request.fence_on_return,
         }),
+        shutdown: request.shutdown,
         keep: None,
         test_ttl_ms: (operation == Operation::Test).then(|| request.ttl_ms.unwrap_or(TEST_TTL_MS)),
         options: request.set.clone(),
@@ -752,6 +760,14 @@ fn known_findings(engine: &Engine, frozen: &Frozen, sites: &Sites) -> Vec<Findin
         frozen.operation,
         Operation::PlannedFailover | Operation::UnplannedFailover
     );
+    if frozen.shutdown == Some(false) {
+        let cause = format!(
+            "sources of `{}` are not shut down first, as was asked for: each machine starts only once its source is \
+             proved off or somebody vouches for it",
+            frozen.plan.name
+        );
+        findings.push(finding(codes::NO_SHUTDOWN, Severity::Warning, &frozen.plan.name, cause));
+    }
     if real {
         let left = |name: &str, item: &FrozenItem| {
             let machine = item.state.leftover().filter(|_| item.turn.is_none())?;

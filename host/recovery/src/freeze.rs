@@ -46,6 +46,9 @@ pub struct Frozen {
     pub fence_max_age_ms: Millis,
     /// A person accepted, for these items, that the source may not be off.
     pub risk: Option<Risk>,
+    /// The request says whether sources are shut down before an unplanned failover; none: the plan does (F15).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<bool>,
     /// Which site's machine stays, where both run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
@@ -202,6 +205,18 @@ impl Frozen {
                 Some(class) => EffectFacts::new(class),
                 None => declared(step).unwrap_or(EffectFacts::new(EffectClass::OneShot)),
             };
+        }
+    }
+
+    /// Whether sources are shut down first. A planned failover loses nothing (F22), and a source that runs goes on writing:
+    /// it always does. So does one that leads home (B21), unless the request says that nobody is there to be shut down.
+    pub fn shuts_down(&self) -> bool {
+        match self.operation {
+            Operation::PlannedFailover => true,
+            Operation::UnplannedFailover => self
+                .shutdown
+                .unwrap_or(self.plan.shutdown || self.direction == Direction::Reverse),
+            _ => false,
         }
     }
 

@@ -87,6 +87,7 @@ fn frozen(operation: Operation, class: EffectClass) -> Arc<Frozen> {
         items: items.collect(),
         processes_first: true,
         risk: None,
+        shutdown: None,
         keep: None,
         test_ttl_ms: None,
         options: Pairs::new(),

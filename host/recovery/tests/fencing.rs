@@ -128,6 +128,7 @@ fn setting(name: &'static str, fencing: bool, risk: bool, class: EffectClass, mu
             why: "it burns".into(),
             fence_on_return: false,
         }),
+        shutdown: None,
         keep: None,
         test_ttl_ms: None,
         options: Pairs::new(),

@@ -228,6 +228,7 @@ impl Model {
             items: BTreeMap::from([(ITEM.to_owned(), Box::new(item))]),
             processes_first: true,
             risk: None,
+            shutdown: None,
             keep: request.keep,
             test_ttl_ms: None,
             options: Pairs::new(),

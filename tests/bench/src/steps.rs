@@ -98,6 +98,7 @@ fn frozen(steps: usize, chained: bool) -> Arc<Frozen> {
         processes_first: false,
         fence_max_age_ms: 60_000,
         risk: None,
+        shutdown: None,
         keep: None,
         test_ttl_ms: None,
         options: Pairs::new(),

@@ -40,6 +40,10 @@ pub(super) struct Arguments {
     /// With that risk accepted: switch the old source off when it is seen again
     #[arg(long, requires = "accept_split_brain_risk")]
     fence_on_return: bool,
+    /// For an unplanned failover: do not shut sources down first; where their site is gone nobody waits for it. Each is to
+    /// be proved off all the same
+    #[arg(long)]
+    no_shutdown: bool,
     /// Which way, where machines of the plan disagree; a failover back home wants it said
     #[arg(long, value_name = "DIRECTION", value_parser = direction)]
     direction: Option<Direction>,
@@ -104,6 +108,7 @@ impl Arguments {
     pub(super) async fn run(self, context: &Context, way: Option<Direction>) -> Result<Exit, Failure> {
         let request = JobRequest {
             fence_on_return: self.fence_on_return,
+            shutdown: self.no_shutdown.then_some(false),
             direction: self.direction.or(way),
             from_group: self.from_group,
             pause_before: self.pause_before,

@@ -52,6 +52,10 @@ pub struct JobRequest {
     /// With that risk accepted: switch the old source off when it is seen again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fence_on_return: bool,
+    /// For an unplanned failover: whether sources are shut down first, instead of what the plan says (F15). `false` where
+    /// their site is known to be gone: nothing is waited for, and the proof that they are off is asked for all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<bool>,
     /// Leave these machines out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,

@@ -60,10 +60,7 @@ impl<'a> Failover<'a> {
         ready.extend(self.turned());
         let checked = self.barrier("checked", ready);
         let mut here = self.actions(&Position::Before(None), checked);
-        // A planned failover loses nothing (F22), and a source that runs goes on writing: it is always shut down. So is
-        // a machine that comes home (B21).
-        let back = frozen.direction == Direction::Reverse;
-        if self.kind == FailoverKind::Planned || (self.kind == FailoverKind::Unplanned && (plan.shutdown || back)) {
+        if frozen.shuts_down() {
             here = self.shut_down(here);
         }
         here = self.points(here);
@@ -202,7 +199,6 @@ impl<'a> Failover<'a> {
         let frozen = self.builder.frozen;
         let planned = self.kind == FailoverKind::Planned;
         let processing = planned || frozen.processes_first;
-        let shutdown = frozen.plan.shutdown || frozen.direction == Direction::Reverse;
         let mut chosen = Vec::new();
         for unit in frozen.units() {
             let Some(first) = unit.first().and_then(|name| frozen.items.get(*name)) else {
@@ -222,7 +218,7 @@ impl<'a> Failover<'a> {
             if planned {
                 let sync = self.unit_step("sync", &name, &unit, StepKind::Sync, Some(target), before, TRANSFER);
                 before = vec![needs(sync)];
-            } else if self.kind == FailoverKind::Unplanned && shutdown && unit.iter().all(syncs) {
+            } else if self.kind == FailoverKind::Unplanned && frozen.shuts_down() && unit.iter().all(syncs) {
                 // F16: what the source can still send is not lost; that it cannot holds nobody.
                 let sync = self.unit_step("sync", &name, &unit, StepKind::Sync, Some(target), before, ONCE);
                 before = vec![Edge {
