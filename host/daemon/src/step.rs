@@ -165,6 +165,11 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
     } else {
         state.begun_at.unwrap_or_else(clock::now)
     };
+    let deadline = if work.resumed {
+        begun.saturating_add(step.timeout_ms)
+    } else {
+        job.deadline(step, begun)
+    };
     let task = Task {
         engine: Arc::clone(engine),
         frozen: Arc::clone(&job.frozen),
@@ -176,10 +181,11 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
         } else {
             job.key(work.step, state.generation)
         },
-        deadline: begun.saturating_add(step.timeout_ms),
+        deadline,
         reports,
     };
     let arguments = arguments(job, work.step);
+    let too_late = matches!(work.begin, Begin::Send) && step.kind.quiets_source() && deadline <= clock::now();
     let too_old = matches!(work.begin, Begin::Send) && stale_proof(job, work.step, clock::now()).is_some();
     let task = Arc::new(task);
     tokio::spawn(async move {
@@ -189,6 +195,15 @@ pub(crate) fn start(engine: &Arc<Engine>, job: &Job, work: Work, reports: mpsc::
             let failure = Failure {
                 retryable: true,
                 ..Failure::definite(codes::PROOF_OLD, what)
+            };
+            return task.report(Report::Failed(failure)).await;
+        }
+        if too_late {
+            let id = &task.step().id;
+            let what = format!("`{id}` was not tried: the time that its site has for all that is left is over");
+            let failure = Failure {
+                unsent: true,
+                ..Failure::definite(codes::TIMED_OUT, what)
             };
             return task.report(Report::Failed(failure)).await;
         }

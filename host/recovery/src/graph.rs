@@ -69,6 +69,16 @@ pub enum Wait {
     End,
     /// It is over, or stuck: a machine in trouble does not hold the others (design: a branch).
     Pass,
+    /// As `Pass`, for the sake of order alone: once a site has let an unplanned failover wait too long, it is not waited
+    /// for in turn any more.
+    Order,
+}
+
+impl Wait {
+    /// Trouble before it is not its own.
+    pub(crate) fn goes_past_trouble(self) -> bool {
+        matches!(self, Self::Pass | Self::Order)
+    }
 }
 
 /// The stages of a machine's failover that people watch (F26).
@@ -235,6 +245,11 @@ impl StepKind {
     /// What it does to the source a fence looks at afterwards.
     pub fn switches_source_off(&self) -> bool {
         matches!(self, Self::Shutdown | Self::Hold | Self::Stonith)
+    }
+
+    /// It has the source stop, and stay so; whether that worked is the proof's to say.
+    pub fn quiets_source(&self) -> bool {
+        matches!(self, Self::Shutdown | Self::Hold)
     }
 
     /// From here on the machine runs.

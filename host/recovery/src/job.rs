@@ -126,6 +126,9 @@ pub struct Job {
     pub ended_at: Option<Millis>,
     /// An error or a person stopped it: nothing new is started.
     pub stopping: Option<Stopping>,
+    /// Since when the sources of an unplanned failover are shut down side by side, because one has failed so slowly that
+    /// their order would cost that time again for every group.
+    pub hurried_at: Option<Millis>,
     /// Restored from a backup, with the epoch of then: nothing is done until a person lets it go on.
     pub held: Option<u64>,
     /// Steps that could begin, by whom they call: each has a limit of its own, so that nobody looks through those who
@@ -161,6 +164,9 @@ const BACKOFF_FIRST_MS: Millis = 1_000;
 /// Later ones at most this far apart, so that a site that comes back is noticed.
 pub const BACKOFF_MAX_MS: Millis = 30_000;
 
+/// A shutdown that fails sooner costs less than the order of the groups is worth.
+const SLOW_FAILURE_MS: Millis = 10_000;
+
 impl Job {
     /// A job of which nothing is known but what it was started with.
     pub fn new(frozen: Arc<Frozen>, at: Millis) -> Self {
@@ -195,6 +201,7 @@ impl Job {
             started_at: at,
             ended_at: None,
             stopping: None,
+            hurried_at: None,
             held: None,
             ready,
             running: BTreeSet::new(),
@@ -331,6 +338,7 @@ impl Job {
     }
 
     fn outcome(&mut self, index: StepIndex, result: &StepResult, at: Millis) {
+        let hurries = self.hurries(index, result, at);
         let (status, stops) = {
             let Some(step) = self.frozen.graph.steps.get(index) else {
                 return;
@@ -358,11 +366,38 @@ impl Job {
         if stops && self.stopping.is_none() {
             self.stopping = Some(Stopping::Error);
         }
+        if hurries && self.hurried_at.is_none() {
+            self.hurried_at = Some(at);
+            self.recount(at);
+        }
+    }
+
+    /// A source does not let itself be shut down, and took its time to say so.
+    fn hurries(&self, index: StepIndex, result: &StepResult, at: Millis) -> bool {
+        let Some((step, state)) = self.step(index) else {
+            return false;
+        };
+        let slow = state
+            .begun_at
+            .is_some_and(|begun| at.saturating_sub(begun) >= SLOW_FAILURE_MS);
+        self.frozen.operation == Operation::UnplannedFailover
+            && step.kind.quiets_source()
+            && matches!(result, StepResult::Failed { .. })
+            && slow
+    }
+
+    /// When a step has taken too long that began then. Sources that are shut down side by side share one such time.
+    pub fn deadline(&self, step: &Step, begun: Millis) -> Millis {
+        let hurried = self.hurried_at.filter(|_| step.kind.quiets_source());
+        hurried
+            .map_or(begun, |at| at.min(begun))
+            .saturating_add(step.timeout_ms)
     }
 
     fn decide(&mut self, decision: &Decision, at: Millis) {
         match decision {
             Decision::Retry { steps } => {
+                self.hurried_at = None;
                 let held = self.held.take().is_some();
                 for index in steps {
                     self.reopen(*index);
@@ -553,9 +588,10 @@ impl Job {
             (true, false) => *count = count.saturating_sub(1),
             _ => {}
         };
-        moved(&mut state.waiting, !before.satisfies(wait), !after.satisfies(wait));
+        let waits = |view: View| !view.satisfies(wait, self.hurried_at.is_some());
+        moved(&mut state.waiting, waits(before), waits(after));
         // A barrier waits for what is stuck behind it to be settled; only a machine's own chain is held by trouble.
-        if wait != Wait::Pass && !milestone {
+        if !wait.goes_past_trouble() && !milestone {
             moved(&mut state.held, before.holds(), after.holds());
         }
         let lost = wait == Wait::Success && after.is_lost();
@@ -614,14 +650,15 @@ impl Job {
                     .iter()
                     .filter_map(|edge| Some((edge.wait, &self.steps.get(edge.step)?.view)))
             };
-            let waiting = views().filter(|(wait, view)| !view.satisfies(*wait)).count();
+            let hurried = self.hurried_at.is_some();
+            let waiting = views().filter(|(wait, view)| !view.satisfies(*wait, hurried)).count();
             let lost = views().any(|(wait, view)| wait == Wait::Success && view.is_lost());
             let milestone = step.kind.is_milestone();
             let held = if milestone {
                 0
             } else {
                 views()
-                    .filter(|(wait, view)| *wait != Wait::Pass && view.holds())
+                    .filter(|(wait, view)| !wait.goes_past_trouble() && view.holds())
                     .count()
             };
             let Some(state) = self.steps.get_mut(index) else {
@@ -657,11 +694,12 @@ enum View {
 }
 
 impl View {
-    fn satisfies(self, wait: Wait) -> bool {
+    fn satisfies(self, wait: Wait, hurried: bool) -> bool {
         match wait {
+            Wait::Order if hurried => true,
             Wait::Success => self == Self::Success,
             Wait::End => matches!(self, Self::Success | Self::Lost),
-            Wait::Pass => self != Self::Open,
+            Wait::Pass | Wait::Order => self != Self::Open,
         }
     }
 

@@ -837,6 +837,91 @@ fn sources_go_down_in_reverse_order_and_targets_come_up_in_order() {
     }
 }
 
+/// The first step of an unplanned failover's sources fails after this long; what is under way after that?
+fn after_a_shutdown_that_failed_after(ms: u64) -> (Job, Vec<String>) {
+    let frozen = frozen(Operation::UnplannedFailover, EffectClass::Keyed);
+    let mut world = World::new(Arc::clone(&frozen));
+    let id = |step: &StepIndex| frozen.graph.steps[*step].id.clone();
+    for _ in 0..100 {
+        assert!(!world.turn());
+        match world.under_way.iter().position(|step| id(step) == "shutdown/web-1") {
+            None => world.end_one(0, Fate::Works),
+            Some(first) => {
+                world.now += ms;
+                world.end_one(first, Fate::FailsForGood);
+                break;
+            }
+        }
+    }
+    // Nobody's limit is in the way.
+    let wide = Limits {
+        default: 100,
+        ..Limits::default()
+    };
+    let next = decide(&world.job, world.now, &wide).next;
+    let begun = next.iter().filter_map(|next| match next {
+        Next::Begin { step, .. } => Some(id(step)),
+        _ => None,
+    });
+    let begun = begun.collect();
+    (world.job, begun)
+}
+
+#[test]
+fn f15_f18_a_source_that_hangs_is_waited_for_once_and_not_for_every_group() {
+    // In order while that costs nothing.
+    let (job, begun) = after_a_shutdown_that_failed_after(5_000);
+    assert_eq!(job.hurried_at, None);
+    assert_eq!(begun, ["hold/web-1"]);
+    // All that is left side by side, with one time for all of it.
+    let (job, mut begun) = after_a_shutdown_that_failed_after(120_000);
+    begun.sort();
+    let left = [
+        "hold/app",
+        "hold/db",
+        "hold/web-1",
+        "hold/web-2",
+        "shutdown/app",
+        "shutdown/db",
+    ];
+    assert_eq!(begun, left);
+    let hurried = job.hurried_at.unwrap();
+    let step = &job.graph().steps[job.graph().find("shutdown/db").unwrap()];
+    assert_eq!(job.deadline(step, hurried + 60_000), hurried + step.timeout_ms);
+    let step = &job.graph().steps[job.graph().find("fence/db").unwrap()];
+    assert_eq!(job.deadline(step, hurried + 60_000), hurried + 60_000 + step.timeout_ms);
+}
+
+#[test]
+fn f15_f22_nothing_goes_on_before_all_sources_were_tried_and_a_planned_failover_keeps_their_order() {
+    let (mut job, begun) = after_a_shutdown_that_failed_after(120_000);
+    let done = |job: &mut Job, id: &str| {
+        let step = job.graph().find(id).unwrap();
+        let outputs = Arc::default();
+        job.apply(
+            500_000,
+            &Event::Outcome {
+                step,
+                result: StepResult::Done { outputs },
+            },
+        );
+    };
+    let ready = |job: &Job, id: &str| {
+        let step = job.graph().find(id).unwrap();
+        job.ready().any(|(_, steps)| steps.contains(&step))
+    };
+    for id in begun.iter().filter(|id| *id != "shutdown/db") {
+        done(&mut job, id);
+    }
+    done(&mut job, "shutdown/web-2");
+    assert!(!ready(&job, "process/db"));
+    done(&mut job, "shutdown/db");
+    assert!(ready(&job, "process/db"));
+    let planned = frozen(Operation::PlannedFailover, EffectClass::Keyed);
+    let ordered = |step: &landfall_recovery::graph::Step| step.after.iter().any(|edge| edge.wait == Wait::Order);
+    assert!(!planned.graph.steps.iter().any(ordered));
+}
+
 #[test]
 fn the_simulation_is_the_executor_in_virtual_time() {
     let frozen = frozen(Operation::PlannedFailover, EffectClass::Keyed);

@@ -150,23 +150,25 @@ impl<'a> Failover<'a> {
         self.check.get(item).copied().map(needs).into_iter().collect()
     }
 
-    /// Sources, groups in reverse order: the web tier goes before its database.
-    fn shut_down(&mut self, mut here: StepIndex) -> StepIndex {
+    /// Sources, groups in reverse order: the web tier goes before its database. A disaster keeps that order only while it
+    /// costs nothing: a site that hangs would let every group wait anew.
+    fn shut_down(&mut self, here: StepIndex) -> StepIndex {
         let frozen = self.builder.frozen;
         let planned = self.kind == FailoverKind::Planned;
         // In an unplanned failover a shutdown that fails is recorded, and the fence proof decides (F15).
-        let (patience, chain) = if planned {
-            (WORK, Wait::Success)
+        let (patience, chain, order) = if planned {
+            (WORK, Wait::Success, self.barrier)
         } else {
-            (ONCE, Wait::End)
+            (ONCE, Wait::Order, Wait::Order)
         };
+        let (mut before, mut all) = (self.edge(here), vec![here]);
         for group in frozen.plan.groups.iter().rev() {
-            let mut held = Vec::new();
+            let mut quiet = Vec::new();
             for name in self.builder.members(group) {
                 let Some(item) = frozen.items.get(&name) else { continue };
                 let site = item.item.source.site.as_str();
                 let mut after = self.needs_check(&name);
-                after.push(self.edge(here));
+                after.push(before);
                 let row = Row {
                     stage: Stage::Failover,
                     group: Some(&group.name),
@@ -185,13 +187,16 @@ impl<'a> Failover<'a> {
                     patience,
                     stops_job: self.stops_job,
                 };
-                held.push(self.builder.item_step("hold", &name, StepKind::Hold, Some(site), row));
+                let held = self.builder.item_step("hold", &name, StepKind::Hold, Some(site), row);
+                quiet.extend([off, held]);
             }
-            if !held.is_empty() {
-                here = self.barrier(&format!("off-{}", group.name), held);
+            if !quiet.is_empty() {
+                let off = self.barrier(&format!("off-{}", group.name), quiet);
+                before = Edge { step: off, wait: order };
+                all.push(off);
             }
         }
-        here
+        self.barrier("off", all)
     }
 
     /// Last synchronisation, processing and choice, for all machines in parallel.
