@@ -195,7 +195,7 @@ async fn prepare(engine: &Arc<Engine>, asked: &Asked<'_>) -> Result<Prepared, Re
     let mut about = about(engine, asked)?;
     let left_out = std::mem::take(&mut about.left_out);
     let to = moved_to(engine, operation, about.direction, request)?;
-    let sites = look::observe(engine, &about.names, to).await;
+    let sites = look::observe(engine, &about.names, Some(about.direction), to).await;
     let listing = look::list(engine, &about.names, operation, about.direction).await;
     let ground = ground(engine, asked, about, &sites)?;
     // What makes no sense is said first: nobody should confirm that.

@@ -42,6 +42,9 @@ fn b20_b22_b24_failback_is_unplanned_with_two_choices_and_a_direction_that_is_sa
     );
     let point = back.item("db").point.clone().unwrap();
     assert_eq!(point.consistency, "crash", "B24");
+    // What it can go to does not grow once it is back.
+    let more = json!({"point": "custom", "point-params": {"db": newest.id}});
+    refused(&world, "change-point", &more, &["LF0210", "custom"]);
     world.lab.assert_sound();
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn list(State(shared): State<Shared>) -> Json<Vec<ItemView>> {
 pub(super) async fn get(State(shared): State<Shared>, Path(name): Path<String>) -> Result<Json<ItemView>, Refusal> {
     let engine = &shared.engine;
     let (_, state) = engine.item(&name).ok_or_else(|| unknown(&name))?;
-    let sites = observe(engine, std::slice::from_ref(&name), None).await;
+    let sites = observe(engine, std::slice::from_ref(&name), None, None).await;
     let facts = facts(engine, &name, &sites, None);
     let mut view = views::item(&engine.world(), &name, clock::now()).ok_or_else(|| unknown(&name))?;
     view.operations = allowed_operations(&name, &state, &facts)

@@ -49,16 +49,25 @@ pub(crate) fn ends(world: &World, name: &str, to: Option<&str>) -> Option<(Strin
     Some((home, item.target_site.clone()))
 }
 
-/// Asks every site of the items what it can do with machines of their origin.
-pub(crate) async fn observe(engine: &Arc<Engine>, items: &[String], to: Option<&str>) -> Sites {
+/// Asks every site of the items what it can do with machines of their origin: on their next way, by which legality goes,
+/// and in the direction of the job, if that is another one.
+pub(crate) async fn observe(
+    engine: &Arc<Engine>,
+    items: &[String],
+    job: Option<Direction>,
+    to: Option<&str>,
+) -> Sites {
     let mut origins = BTreeMap::new();
     let wanted: BTreeSet<(String, String, Direction)> = {
         let world = engine.world();
         let of = |name: &String| {
             let (home, away) = ends(&world, name, to)?;
-            let (origin, direction) = (origin(&world, name), world.state(name).next_direction());
+            let origin = origin(&world, name);
+            let next = world.state(name).next_direction();
             origins.insert(name.clone(), origin.clone());
-            Some([(home, origin.clone(), direction), (away, origin, direction)])
+            let ways: BTreeSet<Direction> = [next, job.unwrap_or(next)].into();
+            let both = move |way| [(home.clone(), origin.clone(), way), (away.clone(), origin.clone(), way)];
+            Some(ways.into_iter().flat_map(both))
         };
         items.iter().filter_map(of).flatten().collect()
     };
