@@ -98,7 +98,8 @@ fn f19_a_gate_that_nobody_answers_fails_after_its_time_even_across_a_restart() {
 
 #[test]
 fn a_job_pauses_before_a_group_and_takes_machines_from_a_group_on() {
-    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
+    let hooks = ["name: hello, runbook: webhook, before: [tier-web], after: [tier-db]"];
+    let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &hooks));
     let ended = world
         .cli(&[
             "failover",
@@ -116,13 +117,20 @@ fn a_job_pauses_before_a_group_and_takes_machines_from_a_group_on() {
     let id = ended.json::<Job>().id;
     let job = world.job(&id);
     assert_eq!(created(&world, &job), ["create/db"]);
+    // Nothing that stands before the group runs before the pause.
+    assert_eq!(world.lab.webhooks(&id).len(), 1);
     world
         .cli(&["job", "answer", &id, "gate/pause:tier-web/before-tier-web", "--approve"])
         .code(0);
     assert_eq!(created(&world, &job), ["create/db", "create/web"]);
+    assert_eq!(world.lab.webhooks(&id).len(), 2);
     world.cli(&["cleanup", "hr"]).code(0);
+    // The hooks of the groups before it were an earlier job's.
     let job = world.succeed("test", &json!({"from-group": "tier-app"}));
     assert_eq!(created(&world, &job).len(), 2);
+    assert_eq!(world.lab.webhooks(&job.id).len(), 1);
+    let nowhere = json!({"from-group": "tier-app", "pause-before": ["tier-db"]});
+    assert_eq!(world.ask("test", &nowhere).status, 400);
     let refused = world.ask("test", &json!({"from-group": "tier-apq"}));
     assert!(
         refused.text.contains("LF0226") && refused.text.contains("tier-app"),

@@ -169,6 +169,7 @@ fn about(engine: &Engine, asked: &Asked<'_>) -> Result<About, Refusal> {
     let (mut plan, names) = subject_of(engine, asked.request)?;
     pause_before(&mut plan, &asked.request.pause_before)?;
     let (direction, names, left_out) = direction_of(engine, asked.operation, names, asked.request.direction)?;
+    pauses_somewhere(&plan, &asked.request.pause_before, &names)?;
     Ok(About {
         inventory,
         plan,
@@ -404,15 +405,16 @@ const POLICY: &str = "policy:";
 /// Begins the names of gates that a request asked for; no name in a plan has it.
 const PAUSE: &str = "pause:";
 
-/// A gate before each of these groups.
+/// A gate before each of these groups, and before all that the plan itself has there.
 fn pause_before(plan: &mut Plan, groups: &[String]) -> Result<(), Refusal> {
+    let mut pauses = Vec::new();
     for group in groups {
         if !plan.groups.iter().any(|known| known.name == *group) {
             let hint = suggest(group, plan.groups.iter().map(|group| group.name.as_str()));
             let what = format!("plan `{}` has no group `{group}`; {hint}", plan.name);
             return Err(Refusal::refused(codes::GROUP_UNKNOWN, what));
         }
-        plan.actions.push(Action {
+        pauses.push(Action {
             name: format!("{PAUSE}{group}"),
             runbook: String::new(),
             gate: Some(format!("the job pauses before group `{group}`")),
@@ -425,7 +427,21 @@ fn pause_before(plan: &mut Plan, groups: &[String]) -> Result<(), Refusal> {
             on_error: None,
         });
     }
+    plan.actions.splice(0..0, pauses);
     Ok(())
+}
+
+/// Before a group without a machine in the job there is nothing to wait for, and whoever asked for it means something else.
+fn pauses_somewhere(plan: &Plan, groups: &[String], names: &[String]) -> Result<(), Refusal> {
+    let named = plan.groups.iter().filter(|group| groups.contains(&group.name));
+    let mut empty = named.filter(|group| !group.machines.iter().any(|machine| names.contains(machine)));
+    match empty.next() {
+        None => Ok(()),
+        Some(group) => Err(Refusal::bad_request(format!(
+            "the job would not pause before group `{}`: all of its machines are left out",
+            group.name
+        ))),
+    }
 }
 
 /// Where home is to be from now on, if the request says so.

@@ -17,7 +17,7 @@ use landfall_recovery::document::{Known, Side, read_inventory, read_plan};
 use landfall_recovery::event::{Decision, Event, Outcome, Record, StepResult};
 use landfall_recovery::executor::{Limits, Next, OBSERVED_AT, PROOF, Resumption, decide, resume, stale_proof};
 use landfall_recovery::freeze::{Frozen, FrozenItem, Pinned};
-use landfall_recovery::graph::{Graph, StepIndex, StepKind, Wait};
+use landfall_recovery::graph::{Graph, Stage, StepIndex, StepKind, Wait};
 use landfall_recovery::item::{ItemEvent, ItemState, Location, Phase};
 use landfall_recovery::job::{Job, Status, Stopping};
 use landfall_recovery::operations::Operation;
@@ -920,6 +920,22 @@ fn f15_f22_nothing_goes_on_before_all_sources_were_tried_and_a_planned_failover_
     let planned = frozen(Operation::PlannedFailover, EffectClass::Keyed);
     let ordered = |step: &landfall_recovery::graph::Step| step.after.iter().any(|edge| edge.wait == Wait::Order);
     assert!(!planned.graph.steps.iter().any(ordered));
+}
+
+#[test]
+fn f19_what_stands_around_a_group_without_machines_in_the_job_does_not_run() {
+    for operation in [Operation::Test, Operation::PlannedFailover, Operation::UnplannedFailover] {
+        let mut frozen = Frozen::clone(&frozen(operation, EffectClass::Keyed));
+        frozen.plan.groups[0].delay_ms = Some(1);
+        frozen.items.remove("db");
+        frozen.build_graph();
+        let around = |step: &&landfall_recovery::graph::Step| step.stage == Stage::Actions || step.id.starts_with("delay/");
+        let left: Vec<&str> = frozen.graph.steps.iter().filter(around).map(|step| step.id.as_str()).collect();
+        assert_eq!(
+            left,
+            ["action/tell/before-all", "action/look/after-logic", "action/tell/after-front"]
+        );
+    }
 }
 
 #[test]

@@ -65,17 +65,18 @@ impl<'a> Failover<'a> {
         }
         here = self.points(here);
         for group in &plan.groups {
+            let members = self.builder.members(group);
+            // What stands around machines that are not in this job was another one's: a hook is not run again.
+            if members.is_empty() {
+                continue;
+            }
             here = self.actions(&Position::Before(Some(group.name.clone())), here);
-            let started: Vec<StepIndex> = self
-                .builder
-                .members(group)
+            let started: Vec<StepIndex> = members
                 .iter()
                 .map(|item| self.machine(&group.name, item, here))
                 .collect();
-            if !started.is_empty() {
-                here = self.barrier(&format!("group-{}", group.name), started);
-                here = self.delay(group, here);
-            }
+            here = self.barrier(&format!("group-{}", group.name), started);
+            here = self.delay(group, here);
             here = self.actions(&Position::After(Some(group.name.clone())), here);
         }
         self.actions(&Position::After(None), here);
