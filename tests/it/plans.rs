@@ -31,6 +31,8 @@ fn f19_a_gate_waits_for_a_person_and_its_answer_is_kept() {
     let job = world.job(&id);
     assert_eq!(job.steps_in("stuck"), [gate]);
     assert!(job.step(gate).message.as_ref().unwrap().contains("is the data right"));
+    // The job waits, and not the machine.
+    assert_eq!(job.item("app").status, "running");
     assert!(ended.err.contains("landfall job answer"), "{ended}");
     assert_eq!(created(&world, &job), ["create/db"]);
     // A no wants a reason, and stops the test where it is.
@@ -43,6 +45,7 @@ fn f19_a_gate_waits_for_a_person_and_its_answer_is_kept() {
         (job.status.as_str(), job.step(gate).code.as_deref()),
         ("failed", Some("LF0314"))
     );
+    assert_ne!(job.item("app").status, "failed");
     // Asked again, and answered with a yes.
     world.cli(&["job", "retry", &id]).code(4);
     world.cli(&["job", "answer", &id, gate, "--approve"]).code(0);

@@ -188,7 +188,7 @@ fn job_item(job: &Job, item: &str) -> JobItemView {
 fn stage_of(job: &Job, item: &str) -> (Option<String>, &'static str) {
     let steps: Vec<(&Step, &Status)> = job
         .steps_of(item)
-        .filter(|(step, _)| !matches!(step.kind, StepKind::Action { .. }))
+        .filter(|(step, _)| !matches!(step.kind, StepKind::Action { .. } | StepKind::Gate { .. }))
         .map(|(step, state)| (step, &state.status))
         .collect();
     let has = |wanted: fn(&Status) -> bool| steps.iter().find(|(_, status)| wanted(status));
