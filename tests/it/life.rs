@@ -331,6 +331,13 @@ fn f32_a_replica_that_may_be_the_only_copy_is_not_deleted_unasked() {
         "{refused}"
     );
     assert_eq!(world.item("db").phase, "protected");
+    // All of them are named, and a dry run says so before anybody is asked.
+    let refused = world.cli(&["unprotect", "hr"]).code(5);
+    let shown = world.cli(&["unprotect", "hr", "--dry-run"]).code(0);
+    for said in [&refused, &shown] {
+        let text = format!("{said}");
+        assert_eq!(text.matches("only copy").count(), ITEMS.len(), "{text}");
+    }
     world.cli(&["unprotect", "item/db", "--confirm", "db"]).code(0);
     assert_eq!(world.item("db").phase, "unprotected");
     // Where the source is listed nobody is asked anything.

@@ -205,14 +205,16 @@ async fn prepare(engine: &Arc<Engine>, asked: &Asked<'_>) -> Result<Prepared, Re
     let mut frozen = shape(engine, asked, &ground)?;
     place(engine, &mut frozen, request, &sites, &listing)?;
     can_return(&frozen, &listing)?;
-    if let Some(why) = gives_up(&frozen, &listing) {
+    let given_up = gives_up(&frozen, &listing);
+    if !given_up.is_empty() {
         let items: Vec<&String> = frozen.items.keys().collect();
-        typed(request, operation, &frozen.plan, &items, Some(&why))?;
+        typed(request, operation, &frozen.plan, &items, &given_up)?;
     }
     frozen.plugins = pin(engine, &frozen)?;
     choose_policy(engine, &mut frozen, request, &sites).await?;
     frozen.findings = known_findings(engine, &frozen, &sites);
     frozen.findings.extend(left_behind(&frozen, request.reason.as_deref()));
+    frozen.findings.extend(given_up);
     frozen.findings.extend(left_out);
     frozen
         .findings

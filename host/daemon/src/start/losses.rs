@@ -40,19 +40,23 @@ pub(super) fn can_return(frozen: &Frozen, listing: &Listing) -> Result<(), Refus
     Err(Refusal::findings(codes::PREFLIGHT_REFUSED, what, findings))
 }
 
-/// What this deletes or gives up that may be the only copy, so that it wants a name typed.
-pub(super) fn gives_up(frozen: &Frozen, listing: &Listing) -> Option<String> {
-    match frozen.operation {
+/// What this deletes or gives up that may be the only copy, machine by machine: it wants a name typed.
+pub(super) fn gives_up(frozen: &Frozen, listing: &Listing) -> Vec<Finding> {
+    let loses = |item: &FrozenItem| match frozen.operation {
         Operation::ChooseDirection if frozen.keep == Some(Keep::Source) => {
             Some("it deletes the recovered machine with all that it wrote".to_owned())
         }
-        Operation::Unprotect => frozen.items.values().find_map(|item| {
+        Operation::Unprotect => {
             let unseen = listing.unseen(&item.item)?;
             Some(format!("{unseen}: the replica that it deletes may be the only copy"))
-        }),
+        }
         Operation::Release => Some("it lets go of what is away from home, for ever".to_owned()),
         _ => None,
-    }
+    };
+    let say = |(name, item): (&String, &Box<FrozenItem>)| {
+        Some(finding(codes::NOT_CONFIRMED, Severity::Warning, name, loses(item)?))
+    };
+    frozen.items.iter().filter_map(say).collect()
 }
 
 /// What Landfall made for items that it is to know nothing more of, and why.

@@ -168,24 +168,21 @@ pub(super) fn confirmed(
             format!("a {operation} of `{}` would lead back home", plan.name),
         ));
     }
-    typed(request, operation, plan, items, None)
+    typed(request, operation, plan, items, &[])
 }
 
-/// The name of the plan, or of the one machine, was typed.
+/// The name of the plan, or of the one machine, was typed; if not, all that would be lost is named.
 pub(super) fn typed(
     request: &JobRequest,
     operation: Operation,
     plan: &Plan,
     items: &[&String],
-    why: Option<&str>,
+    losses: &[Finding],
 ) -> Result<(), Refusal> {
     let fits = |typed: &String| *typed == plan.name || (items.len() == 1 && items.first() == Some(&typed));
     if request.dry_run || request.confirm.as_ref().is_some_and(fits) {
         return Ok(());
     }
-    let why = why.map_or(String::new(), |why| format!(": {why}"));
-    Err(Refusal::refused(
-        codes::NOT_CONFIRMED,
-        format!("a {operation} of `{}` was not confirmed{why}", plan.name),
-    ))
+    let what = format!("a {operation} of `{}` was not confirmed", plan.name);
+    Err(Refusal::findings(codes::NOT_CONFIRMED, what, losses.to_vec()))
 }
