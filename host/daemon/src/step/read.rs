@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use landfall_recovery::codes;
 use landfall_recovery::executor::{ISOLATION, OBSERVED_AT};
 use landfall_recovery::proof::IsolationProof;
-use landfall_recovery::words::{Consistency, FailoverKind, Failure, Pairs, RecoveryPoint, Severity};
+use landfall_recovery::words::{Consistency, Direction, FailoverKind, Failure, Pairs, RecoveryPoint, Severity};
 use landfall_runtime::contract::policy::Selection;
 
 use super::operation::adapter;
@@ -15,6 +15,9 @@ use crate::contract::{from_call_error, from_pairs, from_point};
 use crate::engine::Catalogue;
 use crate::preflight;
 use crate::replay::{Input, Points, PolicyDecision, selected};
+
+/// The choice that goes to the newest data (F05).
+const LATEST: &str = "latest";
 
 /// A policy is never shown more points of one item than the contract says.
 const POINTS_MAX: usize = 2_000;
@@ -151,10 +154,10 @@ fn describe(
             selection.point
         )));
     }
-    let consistency = if point.consistency == Consistency::App {
-        "app"
-    } else {
-        "crash"
+    let choice = task.frozen.point.as_ref().map_or("", |point| point.choice.as_str());
+    let consistency = match counts_as(point.consistency, task.frozen.direction, choice) {
+        Consistency::App => "app",
+        Consistency::Crash => "crash",
     };
     let mut put = |name: &str, value: String| outputs.insert(format!("{name}/{item}"), value);
     put("point", point.id.clone());
@@ -165,6 +168,14 @@ fn describe(
         put("rpo-ms", rpo.to_string());
     }
     Ok(())
+}
+
+/// The newest data on the way back counts as crash-consistent, even where nothing came after a point that is more (B24).
+fn counts_as(is: Consistency, direction: Direction, choice: &str) -> Consistency {
+    if direction == Direction::Reverse && choice == LATEST {
+        return Consistency::Crash;
+    }
+    is
 }
 
 /// Age of a point when the failover was asked for, in host time: the source's clock is translated by the newest mark,
@@ -212,5 +223,18 @@ pub(super) async fn isolation(task: &Task, site: &str, networks: &[String]) -> R
             (OBSERVED_AT.to_owned(), observed_at.to_string()),
         ])),
         Err(error) => Report::Failed(Failure::definite(codes::INTERNAL, error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b24_latest_on_the_way_back_is_crash_consistent_whatever_its_point_is() {
+        let app = |direction, choice| counts_as(Consistency::App, direction, choice);
+        assert_eq!(app(Direction::Reverse, LATEST), Consistency::Crash);
+        assert_eq!(app(Direction::Reverse, "latest-app-consistent"), Consistency::App);
+        assert_eq!(app(Direction::Forward, LATEST), Consistency::App);
     }
 }
