@@ -924,16 +924,31 @@ fn f15_f22_nothing_goes_on_before_all_sources_were_tried_and_a_planned_failover_
 
 #[test]
 fn f19_what_stands_around_a_group_without_machines_in_the_job_does_not_run() {
-    for operation in [Operation::Test, Operation::PlannedFailover, Operation::UnplannedFailover] {
+    for operation in [
+        Operation::Test,
+        Operation::PlannedFailover,
+        Operation::UnplannedFailover,
+    ] {
         let mut frozen = Frozen::clone(&frozen(operation, EffectClass::Keyed));
         frozen.plan.groups[0].delay_ms = Some(1);
         frozen.items.remove("db");
         frozen.build_graph();
-        let around = |step: &&landfall_recovery::graph::Step| step.stage == Stage::Actions || step.id.starts_with("delay/");
-        let left: Vec<&str> = frozen.graph.steps.iter().filter(around).map(|step| step.id.as_str()).collect();
+        let around =
+            |step: &&landfall_recovery::graph::Step| step.stage == Stage::Actions || step.id.starts_with("delay/");
+        let left: Vec<&str> = frozen
+            .graph
+            .steps
+            .iter()
+            .filter(around)
+            .map(|step| step.id.as_str())
+            .collect();
         assert_eq!(
             left,
-            ["action/tell/before-all", "action/look/after-logic", "action/tell/after-front"]
+            [
+                "action/tell/before-all",
+                "action/look/after-logic",
+                "action/tell/after-front"
+            ]
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AWAY, EAST, HOME, OTHER, RATE, away, brought_home, held, lines, refused, vmware};
+use super::{AWAY, EAST, HOME, OTHER, RATE, away, brought_home, held, lines, refused, vmware, world};
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::eventually;
 use crate::harness::world::World;
@@ -74,6 +74,33 @@ fn b06_b11_b12_an_alternate_location_is_chosen_made_anew_and_gets_everything() {
     let again = world.succeed("unplanned-failover", &json!({"point": "latest"}));
     assert!(world.lab.is_on(AWAY, again.item("db").machine.as_ref().unwrap()));
     assert!(!world.lab.is_on(HOME, &machine));
+    world.lab.assert_sound();
+}
+
+#[test]
+fn b06_x03_machines_that_are_still_to_be_made_at_one_home_are_all_known_to_be_gone() {
+    let world = world("vmware", "azure", &[("one", json!({})), ("two", json!({}))]);
+    world.lab.lose_home(true);
+    world.run(
+        "unplanned-failover",
+        &json!({"point": "latest-processed", "accept-split-brain-risk": "it burns"}),
+    );
+    world.succeed("commit", &json!({}));
+    for machine in ["vm-one", "vm-two"] {
+        world.lab.remove(HOME, machine);
+    }
+    world.lab.home_is_back();
+    let ask = json!({"set": {"datastore": "ds-1"}});
+    world.lab.latency("write", 3_000, 3_000);
+    let job = world.launch("reprotect", &ask);
+    for item in ["one", "two"] {
+        world.step_is(&job.id, &format!("seed/{item}"), "running");
+        assert!(world.item(item).risk_accepted);
+    }
+    world.cli(&["job", "abandon", &job.id, "--reason", "never mind"]);
+    world.lab.latency("write", 0, 0);
+    // Their home is known, and no machine of theirs is there that could run.
+    world.succeed("reprotect", &ask);
     world.lab.assert_sound();
 }
 

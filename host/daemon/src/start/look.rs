@@ -51,12 +51,7 @@ pub(crate) fn ends(world: &World, name: &str, to: Option<&str>) -> Option<(Strin
 
 /// Asks every site of the items what it can do with machines of their origin: on their next way, by which legality goes,
 /// and in the direction of the job, if that is another one.
-pub(crate) async fn observe(
-    engine: &Arc<Engine>,
-    items: &[String],
-    job: Option<Direction>,
-    to: Option<&str>,
-) -> Sites {
+pub(crate) async fn observe(engine: &Arc<Engine>, items: &[String], job: Option<Direction>, to: Option<&str>) -> Sites {
     let mut origins = BTreeMap::new();
     let wanted: BTreeSet<(String, String, Direction)> = {
         let world = engine.world();
@@ -150,54 +145,58 @@ pub(super) async fn list(
     operation: Operation,
     direction: Direction,
 ) -> Listing {
-    // Site and machine, to the item and whether that is its home.
-    let wanted: BTreeMap<(String, String), (String, bool)> = {
+    let mut listing = Listing::default();
+    // Site, to its machines, each with its item and whether that is its home. One that is still to be made has no name yet,
+    // and many of them may be wanted at one site.
+    let wanted: BTreeMap<String, Vec<(String, String, bool)>> = {
         let world = engine.world();
-        let mut wanted = BTreeMap::new();
+        let mut wanted: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        let mut want = |side: Side, name: &String, home: bool| {
+            let machines = wanted.entry(side.site).or_default();
+            machines.push((side.machine, name.clone(), home));
+        };
         for name in items {
             let Some(item) = world.oriented(name, direction) else {
                 continue;
             };
             let source_is_home = direction == Direction::Forward;
-            wanted.insert((item.source.site, item.source.machine), (name.clone(), source_is_home));
+            want(item.source, name, source_is_home);
             if operation.direction(&ItemState::default()) == direction {
                 continue;
             }
             if let Some(item) = world.oriented(name, direction.turned()) {
-                wanted.insert((item.source.site, item.source.machine), (name.clone(), !source_is_home));
+                want(item.source, name, !source_is_home);
             }
         }
         wanted
     };
-    let sites: BTreeSet<&String> = wanted.keys().map(|(site, _)| site).collect();
-    let (mut found, mut listing) = (Vec::new(), Listing::default());
-    for site in sites {
-        let Ok(machines) = machines(engine, site).await else {
-            listing.unlisted.insert(site.clone());
+    let mut found = Vec::new();
+    for (site, wanted) in wanted {
+        let Ok(machines) = machines(engine, &site).await else {
+            listing.unlisted.insert(site);
             continue;
         };
-        let mut here: BTreeMap<&str, &(String, bool)> = wanted
-            .iter()
-            .filter(|((at, _), _)| at == site)
-            .map(|((_, machine), item)| (machine.as_str(), item))
+        let there: BTreeMap<String, Machine> = machines
+            .into_iter()
+            .map(|machine| (machine.id.clone(), machine))
             .collect();
-        for machine in machines {
-            if let Some((item, home)) = here.remove(machine.id.as_str()) {
-                if *home {
+        for (machine, item, home) in wanted {
+            if let Some(machine) = there.get(&machine).cloned() {
+                if home {
                     listing.at_home.insert(item.clone());
                 }
                 let observed_at = clock::now();
-                found.push((listing_key(item, *home), Listed { machine, observed_at }));
+                found.push((listing_key(&item, home), Listed { machine, observed_at }));
+                continue;
             }
-        }
-        for (machine, (item, home)) in here {
-            if *home && may_turn(operation) && is_known(engine, site, machine).await {
+            let made = !machine.is_empty();
+            if home && made && may_turn(operation) && is_known(engine, &site, &machine).await {
                 listing.contradicted.insert(item.clone());
-            } else if *home {
+            } else if home {
                 listing.missing_home.insert(item.clone());
             }
-            if *home == (direction == Direction::Forward) {
-                listing.missing.insert(item.clone());
+            if home == (direction == Direction::Forward) {
+                listing.missing.insert(item);
             }
         }
     }
