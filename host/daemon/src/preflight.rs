@@ -18,7 +18,7 @@ use crate::sites::{Pins, is_read_again};
 use crate::step::{listed, network_mappings, present, told};
 
 /// Items asked about at once: enough to keep the guests' threads busy.
-const AT_ONCE: usize = 32;
+pub(crate) const AT_ONCE: usize = 32;
 
 /// What preflight said of one item.
 #[derive(Debug, Default)]

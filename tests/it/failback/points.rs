@@ -1,6 +1,6 @@
 //! Which points a failback can go to.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -158,4 +158,19 @@ fn b23_a_machine_without_a_point_refuses_the_plan_and_is_named() {
         "unplanned-failover",
         &json!({"plan": "hr", "items": ["db"], "direction": "reverse", "point": "latest-processed"}),
     );
+}
+
+#[test]
+fn b20_a_request_waits_for_the_points_of_all_machines_at_once() {
+    let machines = ["one", "two", "three", "four", "five", "six"].map(|item| (item, json!({})));
+    let world = prepared(("vmware", "azure"), &machines, USUAL, |_| {});
+    away(&world);
+    world.succeed("reprotect", &json!({}));
+    world.lab.latency("list-points", 2_000, 2_000);
+    let more = json!({"direction": "reverse", "point": "latest-processed", "dry-run": true});
+    let begun = Instant::now();
+    let answer = world.ask("unplanned-failover", &more);
+    assert!(answer.status < 300, "{}", answer.text);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(9), "one after the other: {took:?}");
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::{FutureExt, StreamExt, stream};
 use landfall_recovery::codes;
 use landfall_recovery::freeze::Frozen;
 use landfall_recovery::operations::Operation;
@@ -14,7 +15,7 @@ use landfall_runtime::contract::policy::Selection;
 use crate::clock;
 use crate::contract::{from_call_error, from_point};
 use crate::engine::Engine;
-use crate::preflight::finding;
+use crate::preflight::{AT_ONCE, finding};
 use crate::replay::{Input, Points};
 
 /// A policy is never shown more points of one item than the contract says.
@@ -25,27 +26,43 @@ pub(super) async fn findings(engine: &Arc<Engine>, frozen: &Frozen) -> Vec<Findi
     let asks = frozen.direction == Direction::Reverse
         && frozen.operation == Operation::UnplannedFailover
         && !frozen.processes_first;
-    let mut findings = Vec::new();
-    for unit in frozen.units().into_iter().filter(|_| asks) {
-        let mut points = BTreeMap::new();
-        for name in &unit {
-            points.insert((*name).to_owned(), known(engine, frozen, name).await);
-        }
-        match selections(engine, frozen, &points).await {
-            Ok(selections) => findings.extend(points.iter().filter_map(|(name, points)| {
+    if !asks {
+        return Vec::new();
+    }
+    // Boxed, because a stream of futures that borrow cannot be named otherwise.
+    let asked: Vec<_> = frozen
+        .units()
+        .into_iter()
+        .map(|unit| of_unit(engine, frozen, unit).boxed())
+        .collect();
+    let said: Vec<Vec<Finding>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    said.into_iter().flatten().collect()
+}
+
+/// One unit is asked about alone, so that the policy names everyone without a point.
+async fn of_unit(engine: &Arc<Engine>, frozen: &Frozen, unit: Vec<&str>) -> Vec<Finding> {
+    let listed = unit.iter().map(|name| known(engine, frozen, name));
+    let listed = futures_util::future::join_all(listed).await;
+    let names = unit.iter().map(|name| (*name).to_owned());
+    let points: BTreeMap<String, Vec<RecoveryPoint>> = names.zip(listed).collect();
+    match selections(engine, frozen, &points).await {
+        Ok(selections) => {
+            let of = |(name, points): (&String, &Vec<RecoveryPoint>)| {
                 let chosen = selections.iter().find(|selection| selection.item == *name)?;
                 behind(name, points.iter().find(|point| point.id == chosen.point)?, points)
-            })),
-            // The policy names everyone without a point; each unit is asked alone.
-            Err(failure) => findings.push(finding(
+            };
+            points.iter().filter_map(of).collect()
+        }
+        Err(failure) => {
+            let who = unit.join(", ");
+            vec![finding(
                 codes::NO_POINT_CHOSEN,
                 Severity::Error,
-                &unit.join(", "),
+                &who,
                 failure.to_string(),
-            )),
+            )]
         }
     }
-    findings
 }
 
 /// The points as the target lists them now, else as they were last seen.
