@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::answers::{Job, Line};
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::eventually;
+use crate::harness::lab::HOME;
 use crate::harness::world::World;
 
 const ITEMS: [&str; 3] = ["db", "app", "web"];
@@ -225,6 +226,70 @@ fn f01_a_plan_says_when_it_was_tested_how_and_whether_anything_changed_since() {
         "{:?}",
         real.findings
     );
+}
+
+#[test]
+fn f01_a_test_vouches_for_the_whole_plan_as_it_is_and_for_nothing_else() {
+    let items = ["db", "web"];
+    // They are fenced by a site that no test calls.
+    let world = World::configured(|configuration| configuration.sites.push(("controllers", "c")));
+    world.lab.control("sites", &json!({"id": "c"}));
+    world.lab.set_site("c", &json!({"controls": HOME}));
+    let inventory = Inventory {
+        fencing: Some("controllers"),
+        ..Inventory::of(&items)
+    };
+    let text = plan(&items, &[]);
+    world.protect(&inventory, &text);
+    let readiness = || world.api.get::<Value>("api/v1/plans/hr")["readiness"].clone();
+    let tested = world.succeed("test", &json!({}));
+    world.succeed("cleanup", &json!({}));
+    assert_eq!(readiness()["verified"], true);
+    // One machine alone is another test: with the plan's name, and under its own.
+    for more in [
+        json!({"items": ["db"]}),
+        json!({"items": ["db"], "plan": "hr"}),
+        json!({"exclude": ["db"]}),
+        json!({"from-group": "tier-web"}),
+    ] {
+        world.succeed("test", &more);
+        world.succeed("cleanup", &json!({}));
+        let said = readiness();
+        assert_eq!(
+            (&said["verified"], &said["job"]),
+            (&json!(true), &json!(tested.id)),
+            "{more}"
+        );
+    }
+    // Whatever a failover takes of it, and who would fence it, the plan is the one that was tested.
+    for (operation, more) in [
+        ("planned-failover", json!({})),
+        ("unplanned-failover", json!({})),
+        (
+            "unplanned-failover",
+            json!({"items": ["db"], "plan": "hr", "pause-before": ["tier-db"]}),
+        ),
+    ] {
+        let mut asked = json!({"dry-run": true});
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let real: Job = world.ask(operation, &asked).ok();
+        assert!(
+            !real.findings.iter().any(|finding| finding.id == "LF0213"),
+            "{:?}",
+            real.findings
+        );
+    }
+    // All that a plan says counts.
+    for change in [
+        "shutdown: false\n",
+        "point: { choice: latest-processed }\n",
+        "dependencies:\n  - { machine: web, after: [db] }\n",
+    ] {
+        world.apply("plan", &format!("{text}{change}"));
+        assert_eq!(readiness()["verified"], false, "{change}");
+    }
+    world.apply("plan", &text);
+    assert_eq!(readiness()["verified"], true);
 }
 
 #[test]

@@ -583,7 +583,7 @@ impl Runner {
             _ => None,
         })?;
         let frozen = &self.job.frozen;
-        (frozen.operation == landfall_recovery::operations::Operation::Test).then(|| Tested {
+        crate::start::vouches(&self.engine, frozen).then(|| Tested {
             job: frozen.job.clone(),
             at,
             subject: crate::start::subject(

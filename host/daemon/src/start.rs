@@ -798,11 +798,7 @@ fn known_findings(engine: &Engine, frozen: &Frozen, sites: &Sites) -> Vec<Findin
         findings.extend(frozen.items.iter().filter_map(|(name, item)| left(name, item)));
         let plan = &frozen.plan.name;
         let tested = engine.world().tested.get(plan).cloned();
-        let now = subject(
-            &frozen.plan,
-            frozen.items.values().map(|item| &item.item),
-            &frozen.plugins,
-        );
+        let now = present(engine, &frozen.plan, frozen.direction);
         let cause = unverified(plan, tested.as_ref(), &now);
         findings.extend(cause.map(|cause| finding(codes::NEVER_TESTED, Severity::Warning, plan, cause)));
     }
@@ -830,14 +826,7 @@ pub(crate) fn readiness(engine: &Engine, plan: &Plan) -> ReadinessView {
     let world = engine.world();
     let tested = world.tested.get(&plan.name);
     let plan = plan.resolved(&world.inventory);
-    let members = plan.groups.iter().flat_map(|group| &group.machines);
-    let items: BTreeMap<&String, &Item> = members
-        .filter_map(|name| Some((name, world.inventory.items.get(name)?)))
-        .collect();
-    let pins = pins(engine, items.values().copied(), &plan, Operation::Test);
-    // Something that does not serve is a change.
-    let subject = pins.map_or_else(|_| String::new(), |pins| subject(&plan, items.into_values(), &pins));
-    let reason = unverified(&plan.name, tested, &subject);
+    let reason = unverified(&plan.name, tested, &present(engine, &plan, Direction::Forward));
     ReadinessView {
         job: tested.map(|tested| tested.job.clone()),
         tested_at: tested.map(|tested| tested.at),
@@ -845,6 +834,29 @@ pub(crate) fn readiness(engine: &Engine, plan: &Plan) -> ReadinessView {
         verified: reason.is_none(),
         reason,
     }
+}
+
+/// What a test of the whole plan would vouch for now, whatever part of it a job takes.
+fn present(engine: &Engine, plan: &Plan, direction: Direction) -> String {
+    let members = plan.groups.iter().flat_map(|group| &group.machines);
+    let items: BTreeMap<&String, Item> = {
+        let world = engine.world();
+        members
+            .filter_map(|name| Some((name, world.oriented(name, direction)?)))
+            .collect()
+    };
+    let pins = pins(engine, items.values(), plan, Operation::Test);
+    // Something that does not serve is a change.
+    pins.map_or_else(|_| String::new(), |pins| subject(plan, items.values(), &pins))
+}
+
+/// What this test says about its plan. One of some of its machines says nothing about the whole, and one of machines
+/// without a plan nothing about a plan that is called as they are.
+pub(crate) fn vouches(engine: &Engine, frozen: &Frozen) -> bool {
+    let mut members = frozen.plan.groups.iter().flat_map(|group| &group.machines);
+    let whole = members.all(|name| frozen.items.contains_key(name));
+    let namesake = subject::is_made(&frozen.plan) && engine.world().plans.contains_key(&frozen.plan.name);
+    frozen.operation == Operation::Test && whole && !namesake
 }
 
 /// What a test vouches for: the plan, the inventory of its machines, and the plugins.
@@ -855,9 +867,11 @@ pub(crate) fn subject<'i>(plan: &Plan, items: impl Iterator<Item = &'i Item>, pi
         .filter(|(name, _)| !name.starts_with(POLICY))
         .map(|(name, pinned)| (name, &pinned.digest))
         .collect();
-    // The pauses that somebody asked for this once are not the plan's.
-    let actions: Vec<&Action> = plan.actions.iter().filter(|action| !is_pause(action)).collect();
-    let text = serde_json::to_string(&(&plan.groups, actions, items, plugins)).unwrap_or_default();
+    // The pauses that somebody asked for this once are not the plan's, and where a test was isolated is no failover's.
+    let mut plan = plan.clone();
+    plan.actions.retain(|action| !is_pause(action));
+    plan.test_network = None;
+    let text = serde_json::to_string(&(plan, items, plugins)).unwrap_or_default();
     sha256_hex(text.as_bytes())
 }
 

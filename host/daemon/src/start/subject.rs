@@ -82,10 +82,18 @@ fn from_group(plan: &Plan, request: &JobRequest) -> Result<Vec<String>, Refusal>
     Ok(groups.flat_map(|group| group.machines.clone()).collect())
 }
 
+/// What a plan says that nobody wrote.
+const MADE: &str = "made for single machines";
+
+/// It was made for machines that were named without a plan.
+pub(super) fn is_made(plan: &Plan) -> bool {
+    plan.description == MADE
+}
+
 fn made_for(items: &[String]) -> Plan {
     Plan {
         name: items.join("+"),
-        description: "made for single machines".to_owned(),
+        description: MADE.to_owned(),
         point: PointChoice::default(),
         shutdown: true,
         test_network: None,
