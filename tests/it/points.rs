@@ -99,11 +99,11 @@ fn f07_latest_app_consistent_takes_the_newest_quiesced_point() {
 }
 
 #[test]
-fn f07_without_an_app_consistent_point_the_choice_fails_and_says_so() {
+fn f07_without_an_app_consistent_point_the_choice_is_refused_and_says_so() {
     let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
     let ended = world
         .cli(&["failover", "hr", "--kind", "test", "--point", "latest-app-consistent"])
-        .code(3);
+        .code(5);
     assert!(
         ended.err.contains("db") && ended.err.contains("app-consistent"),
         "{ended}"
@@ -224,8 +224,11 @@ fn f10_one_machine_goes_to_a_named_point() {
             "--point-param",
             "db=p-none",
         ])
-        .code(3);
+        .code(5);
     assert!(unknown.err.contains("p-none"), "{unknown}");
+    let none = ["failover", "item/db", "--kind", "test", "--point", "custom", "--dry-run"];
+    let none = world.cli(&none).code(5);
+    assert!(none.err.contains("LF0") && none.err.contains("db"), "{none}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! What a failback would go to, told before it begins: the policy is asked at the request as it will be asked in the
-//! job. Only where no data is processed first, since what that makes is not there yet. Nothing is decided here: the job
-//! asks again.
+//! Which points a job would go to, told before it begins: the policy is asked at the request as it will be asked in the
+//! job. Only where no data is processed first, since what that makes is not there yet, and not on the way out of a
+//! disaster, which takes what it can get. Nothing is decided here: the job asks again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,9 +23,15 @@ const POINTS_MAX: usize = 2_000;
 
 /// For every machine its point and how far behind it is (B20), or that it has none that fits (B23).
 pub(super) async fn findings(engine: &Arc<Engine>, frozen: &Frozen) -> Vec<Finding> {
-    let asks = frozen.direction == Direction::Reverse
-        && frozen.operation == Operation::UnplannedFailover
-        && !frozen.processes_first;
+    let Some(choice) = &frozen.point else { return Vec::new() };
+    let back = frozen.direction == Direction::Reverse;
+    let asks = match frozen.operation {
+        Operation::Test | Operation::ChangePoint => true,
+        // A point that somebody named is meant.
+        Operation::UnplannedFailover => back || !choice.params.is_empty(),
+        _ => false,
+    };
+    let asks = asks && !frozen.processes_first;
     if !asks {
         return Vec::new();
     }
@@ -49,7 +55,9 @@ async fn of_unit(engine: &Arc<Engine>, frozen: &Frozen, unit: Vec<&str>) -> Vec<
         Ok(selections) => {
             let of = |(name, points): (&String, &Vec<RecoveryPoint>)| {
                 let chosen = selections.iter().find(|selection| selection.item == *name)?;
-                behind(name, points.iter().find(|point| point.id == chosen.point)?, points)
+                let point = points.iter().find(|point| point.id == chosen.point)?;
+                let tells = frozen.direction == Direction::Reverse && frozen.operation == Operation::UnplannedFailover;
+                behind(name, point, points).filter(|_| tells)
             };
             points.iter().filter_map(of).collect()
         }
