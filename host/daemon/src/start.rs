@@ -435,8 +435,8 @@ fn pause_before(plan: &mut Plan, groups: &[String]) -> Result<(), Refusal> {
 
 /// Before a group without a machine in the job there is nothing to wait for, and whoever asked for it means something else.
 fn pauses_somewhere(plan: &Plan, groups: &[String], names: &[String]) -> Result<(), Refusal> {
-    let named = plan.groups.iter().filter(|group| groups.contains(&group.name));
-    let mut empty = named.filter(|group| !group.machines.iter().any(|machine| names.contains(machine)));
+    let paused = plan.groups.iter().filter(|group| groups.contains(&group.name));
+    let mut empty = paused.filter(|group| !group.machines.iter().any(|machine| names.contains(machine)));
     match empty.next() {
         None => Ok(()),
         Some(group) => Err(Refusal::bad_request(format!(

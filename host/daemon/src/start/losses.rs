@@ -53,10 +53,9 @@ pub(super) fn gives_up(frozen: &Frozen, listing: &Listing) -> Vec<Finding> {
         Operation::Release => Some("it lets go of what is away from home, for ever".to_owned()),
         _ => None,
     };
-    let say = |(name, item): (&String, &Box<FrozenItem>)| {
-        Some(finding(codes::NOT_CONFIRMED, Severity::Warning, name, loses(item)?))
-    };
-    frozen.items.iter().filter_map(say).collect()
+    let say =
+        |name: &str, item: &FrozenItem| Some(finding(codes::NOT_CONFIRMED, Severity::Warning, name, loses(item)?));
+    frozen.items.iter().filter_map(|(name, item)| say(name, item)).collect()
 }
 
 /// What Landfall made for items that it is to know nothing more of, and why.
