@@ -923,7 +923,7 @@ fn f15_f22_nothing_goes_on_before_all_sources_were_tried_and_a_planned_failover_
 }
 
 #[test]
-fn f19_what_stands_around_a_group_without_machines_in_the_job_does_not_run() {
+fn what_stands_around_a_group_without_machines_in_the_job_does_not_run() {
     for operation in [
         Operation::Test,
         Operation::PlannedFailover,
