@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::harness::answers::{Job, Point};
+use crate::harness::answers::{Job, Point, Points};
 use crate::harness::documents::{Inventory, plan};
 use crate::harness::eventually;
+use crate::harness::proxy::Proxy;
 use crate::harness::world::World;
 
 const PAIR: [&str; 2] = ["db", "web"];
@@ -295,4 +296,40 @@ fn f12_a_choice_that_is_impossible_is_refused_with_the_reason() {
         unknown.err.contains("LF0110") && unknown.err.contains("`latest`"),
         "{unknown}"
     );
+}
+
+#[test]
+fn x02_a_target_that_once_had_nothing_to_say_is_asked_again_when_a_point_is_needed() {
+    let mut proxy = None;
+    let world = World::configured(|configuration| {
+        let started = Proxy::start(configuration.lab, u64::MAX);
+        configuration.lab = started.port;
+        proxy = Some(started);
+    });
+    let proxy = proxy.expect("it was started");
+    // So that no cycle looks by itself.
+    let inventory = Inventory {
+        rpo: "1h",
+        points_every: "1h",
+        ..Inventory::of(&["db"])
+    };
+    world.protect(&inventory, &plan(&["db"], &[]));
+    let known = || {
+        let points: Points = world.api.get("api/v1/items/db/points");
+        points.points
+    };
+    let there = known();
+    assert!(!there.is_empty());
+    proxy.hide_points(true);
+    assert!(world.points("db").is_empty());
+    assert!(known().is_empty(), "what was read is not known");
+    let refused = world.ask("unplanned-failover", &json!({"point": "latest-processed"}));
+    assert!(refused.text.contains("LF0206"), "{}", refused.text);
+    proxy.hide_points(false);
+    world.lab.lose_home(true);
+    let more = json!({"point": "latest-processed", "accept-split-brain-risk": "it burns"});
+    let job = world.succeed("unplanned-failover", &more);
+    assert_eq!(chosen(&job, "db").id, there[0].id);
+    assert_eq!(known(), there);
+    world.lab.assert_sound();
 }

@@ -105,6 +105,113 @@ fn f32_a_platform_that_replicates_by_itself_is_read_and_not_driven() {
     world.lab.assert_sound();
 }
 
+#[test]
+fn b17_a_platform_that_answers_again_replicates_well_though_it_has_no_newer_point() {
+    let world = World::start();
+    // Its next point comes long after this test.
+    world.lab.set_site(
+        AWAY,
+        &json!({"replication": "autonomous", "lag_ms": 300, "interval_ms": 20_000}),
+    );
+    world.protect(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let before = world.points("db");
+    world
+        .lab
+        .fault(&json!({"site": AWAY, "operation": "list-points", "mode": "fail", "message": "not now"}));
+    eventually("the error is shown", || error(&world, "db"));
+    world.lab.clear_faults();
+    eventually("the error is gone", || error(&world, "db").is_none().then_some(()));
+    assert_eq!(world.points("db"), before, "a newer point came");
+}
+
+/// Why an item's last cycle failed.
+fn error(world: &World, item: &str) -> Option<String> {
+    let item: Value = world.api.get(&format!("api/v1/items/{item}"));
+    item.get("replication-error").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// So many snapshots of machines at home never end; waits until they have begun.
+fn hang(world: &World, snapshots: usize) {
+    world
+        .lab
+        .fault(&json!({"site": HOME, "operation": "snapshot", "mode": "hang", "times": snapshots}));
+    eventually("the snapshots hang", || {
+        let state: Value = world.lab.api.get("control/faults");
+        (state.as_array().map(Vec::len) == Some(0)).then_some(())
+    });
+}
+
+#[test]
+fn f32_machines_whose_snapshots_hang_hold_up_no_other_and_are_replicated_again() {
+    let names: Vec<String> = (0..18).map(|number| format!("m{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let world = World::start();
+    world.lab.furnish(&names);
+    world.apply("inventory", &Inventory::of(&names).text());
+    world.cli(&[&["protect"], names.as_slice()].concat()).code(0);
+    let sent = || names.iter().map(|name| world.item(name).bytes_sent).collect::<Vec<_>>();
+    // As many as go on at once between two sites.
+    hang(&world, 16);
+    let before = sent();
+    eventually("the two others are replicated", || {
+        let more = sent().iter().zip(&before).filter(|(now, before)| now > before).count();
+        (more >= 2).then_some(())
+    });
+    assert!(
+        names.iter().all(|name| error(&world, name).is_none()),
+        "they waited until the others were given up"
+    );
+    eventually("what hangs is said", || {
+        let said = names.iter().filter_map(|name| error(&world, name));
+        said.into_iter()
+            .find(|error| error.contains("`snapshot` stood still at `north` and was stopped (LF0318)"))
+    });
+    eventually("all are replicated again", || {
+        let well = |name: &&&str| error(&world, name).is_none() && world.item(name).rpo_ms < Some(20_000);
+        (names.iter().filter(well).count() == names.len()).then_some(())
+    });
+    world.lab.assert_sound();
+}
+
+/// What hangs shows no error within the patience of a test.
+fn patient() -> Inventory<'static> {
+    Inventory {
+        rpo: "10s",
+        points_every: "10s",
+        ..Inventory::of(&["db"])
+    }
+}
+
+#[test]
+fn f32_jobs_get_a_machine_whose_snapshot_hangs() {
+    let world = World::protected(&patient(), &plan(&["db"], &[]));
+    hang(&world, 1);
+    let job = world.succeed("test", &json!({}));
+    assert!(job.has_kind("process"));
+    world.succeed("cleanup", &json!({}));
+    hang(&world, 1);
+    let job = world.succeed("planned-failover", &json!({}));
+    assert_eq!(world.lab.lost("db", job.item("db").machine.as_ref().unwrap()), 0);
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f32_a_cycle_from_before_writes_nothing_of_a_machine_that_was_protected_anew() {
+    let world = World::protected(&patient(), &plan(&["db"], &[]));
+    hang(&world, 1);
+    world.succeed("unprotect", &json!({}));
+    let job = world.succeed("protect", &json!({}));
+    assert!(job.has_kind("seed"));
+    assert_eq!(error(&world, "db"), None);
+    let sent = world.item("db").bytes_sent;
+    eventually("it is replicated", || {
+        (world.item("db").bytes_sent > sent).then_some(())
+    });
+    let job = world.succeed("planned-failover", &json!({}));
+    assert_eq!(world.lab.lost("db", job.item("db").machine.as_ref().unwrap()), 0);
+    world.lab.assert_sound();
+}
+
 /// Bytes sent by the cycle that follows a failure that the source answers to one read.
 fn sent_after(code: &str) -> (u64, u64) {
     let world = World::start();
@@ -127,15 +234,11 @@ fn sent_after(code: &str) -> (u64, u64) {
         "operation": "read", "machine": "vm-db", "mode": "fail", "code": code,
         "message": "the snapshot is gone", "definite": true, "times": 1,
     }));
-    let error = || {
-        let item: Value = world.api.get("api/v1/items/db");
-        item.get("replication-error").and_then(Value::as_str).map(str::to_owned)
-    };
     eventually("the error is shown", || {
-        error().filter(|error| error.contains("the snapshot is gone"))
+        error(&world, "db").filter(|error| error.contains("the snapshot is gone"))
     });
     eventually("replication goes on", || {
-        (world.item("db").bytes_sent > before && error().is_none()).then_some(())
+        (world.item("db").bytes_sent > before && error(&world, "db").is_none()).then_some(())
     });
     let sent = world.item("db").bytes_sent - before;
     let job = world.succeed("planned-failover", &json!({"items": ["db"], "confirm": "db"}));

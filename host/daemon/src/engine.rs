@@ -64,7 +64,8 @@ pub(crate) enum Signal {
     /// An item's received data became older than its target, or young enough again.
     Rpo {
         item: String,
-        rpo_ms: Millis,
+        /// None: nobody knows.
+        rpo_ms: Option<Millis>,
         target_ms: Millis,
         missed: bool,
     },

@@ -3,12 +3,15 @@
 //!
 //! A cycle is no job and takes no lock. Its row is durable before its first effect and every effect carries a key made
 //! of installation, unit and cycle number, so a cycle that was cut off, by a crash or by a job that needs the item, is
-//! gone on with and not repeated. Two cycles of a unit never run at once: each holds the unit.
+//! gone on with and not repeated. Two cycles of a unit never run at once: each holds the unit. None holds it for long
+//! against a job that waits for it, whatever its site does, and none writes anything once its items were given another
+//! replica or let go.
 
 mod cycle;
 mod points;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +22,10 @@ use landfall_recovery::item::{ItemState, Phase};
 use landfall_recovery::operations::Operation;
 use landfall_recovery::words::{Direction, Failure};
 use landfall_store::{Batch, Space, StoreError};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
-pub(crate) use self::points::RETAINER;
+use self::cycle::Turn;
+pub(crate) use self::points::{RETAINER, recall, refresh};
 use crate::clock;
 use crate::contract::from_call_error;
 use crate::engine::{Engine, unit_of};
@@ -37,13 +41,62 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Units and who holds them.
 #[derive(Default)]
 pub(crate) struct Units {
-    held: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    units: Mutex<HashMap<String, Arc<Unit>>>,
+    turning: tokio::sync::RwLock<()>,
 }
 
 impl Units {
-    fn get(&self, unit: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(held.entry(unit.to_owned()).or_default())
+    fn get(&self, unit: &str) -> Arc<Unit> {
+        let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(units.entry(unit.to_owned()).or_default())
+    }
+
+    /// For a job that gives items another replica, or none: no cycle writes anything until that is written and seen.
+    pub(crate) async fn turn(&self) -> RwLockWriteGuard<'_, ()> {
+        self.turning.write().await
+    }
+
+    /// For a cycle that looks whether its items are still its own, and writes.
+    async fn settle(&self) -> RwLockReadGuard<'_, ()> {
+        self.turning.read().await
+    }
+}
+
+/// One unit: who holds it, and the jobs that wait for it.
+#[derive(Default)]
+struct Unit {
+    held: Arc<tokio::sync::Mutex<()>>,
+    waiting: AtomicUsize,
+}
+
+impl Unit {
+    /// Waits for the unit on behalf of a job. A cycle whose far side takes its time notices, and makes way.
+    async fn take(&self) -> OwnedMutexGuard<()> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // The job may give up waiting.
+        let _waits = Waits(&self.waiting);
+        Arc::clone(&self.held).lock_owned().await
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+}
+
+struct Waits<'u>(&'u AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One of the cycles that run at once between two sites, until it is given back.
+struct Slot(Mutex<Option<OwnedSemaphorePermit>>);
+
+impl Slot {
+    fn give_back(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -52,7 +105,8 @@ impl Units {
 pub(crate) enum CycleError {
     /// A site or plugin.
     Failure(Failure),
-    /// A job needs the item; the cycle stopped between two slices.
+    /// A job needs the item; the cycle stopped between two slices, or while it waited for its far side. Or one took it
+    /// already, and the cycle is nobody's any more.
     Yielded,
     /// The journal.
     Store(StoreError),
@@ -112,9 +166,9 @@ pub(crate) async fn run(engine: Arc<Engine>) {
             let (engine, slots) = (Arc::clone(&engine), Arc::clone(slots));
             tokio::spawn(async move {
                 // The semaphore is never closed.
-                let _slot = slots.acquire().await;
+                let slot = Slot(Mutex::new(slots.acquire_owned().await.ok()));
                 let mut turn = turn;
-                turn.rests = !cycle_turn(&engine, &planned).await;
+                turn.rests = !cycle_turn(&engine, &planned, &slot).await;
             });
         }
         tokio::time::sleep(TICK).await;
@@ -198,11 +252,11 @@ fn schedule(engine: &Engine) -> Vec<Planned> {
         let Some(oldest) = members
             .iter()
             .map(progress)
-            .min_by_key(|p| next_cycle_at(p, &item.replication))
+            .min_by_key(|p| next_cycle_at(p, &item.replication, now))
         else {
             continue;
         };
-        let at = next_cycle_at(&oldest, &item.replication);
+        let at = next_cycle_at(&oldest, &item.replication, now);
         if at <= now {
             let direction = world.items.get(&item.name).map(|state| state.direction);
             let Some(item) = world.oriented(&item.name, direction.unwrap_or_default()) else {
@@ -262,7 +316,7 @@ fn before_choice(engine: &Engine, items: &[String]) -> bool {
 }
 
 /// Waits until no cycle of the item's unit runs, and keeps the next from starting.
-pub(crate) async fn hold_unit(engine: &Engine, item: &str) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+pub(crate) async fn hold_unit(engine: &Engine, item: &str) -> Option<OwnedMutexGuard<()>> {
     let unit = {
         let world = engine.world();
         let direction = world
@@ -271,7 +325,7 @@ pub(crate) async fn hold_unit(engine: &Engine, item: &str) -> Option<tokio::sync
             .map_or(Direction::Forward, |state| state.direction);
         unit_of(&world.inventory, world.inventory.items.get(item)?, direction)
     };
-    Some(engine.units.get(&unit).lock_owned().await)
+    Some(engine.units.get(&unit).take().await)
 }
 
 pub(crate) fn is_wanted(engine: &Engine, items: &[String]) -> bool {
@@ -280,15 +334,28 @@ pub(crate) fn is_wanted(engine: &Engine, items: &[String]) -> bool {
 }
 
 /// One cycle of a unit beside jobs. False: it failed, and the unit rests a little.
-async fn cycle_turn(engine: &Arc<Engine>, planned: &Planned) -> bool {
+async fn cycle_turn(engine: &Arc<Engine>, planned: &Planned, slot: &Slot) -> bool {
     let unit = engine.units.get(&planned.unit);
-    let _held = unit.lock().await;
+    // A job has it: the slot is for somebody who can use it.
+    let Ok(_held) = unit.held.try_lock() else {
+        return true;
+    };
+    let replicas = replicas(engine, &planned.members);
     if is_wanted(engine, &planned.members) || before_choice(engine, &planned.members) {
         return true;
     }
     let result = match points::autonomous(engine, &Pins::new(), &planned.members).await {
         Ok(true) => Ok(0),
-        Ok(false) => cycle::run(engine, &planned.unit, &planned.members, (planned.due, None), None).await,
+        Ok(false) => {
+            cycle::run(
+                engine,
+                &planned.unit,
+                &planned.members,
+                (planned.due, None),
+                Turn::Beside(slot),
+            )
+            .await
+        }
         Err(error) => Err(error),
     };
     match result {
@@ -305,7 +372,7 @@ async fn cycle_turn(engine: &Arc<Engine>, planned: &Planned) -> bool {
         }
         Err(CycleError::Failure(failure)) => {
             tracing::warn!(unit = %planned.unit, %failure, "a replication cycle failed");
-            note_error(engine, &planned.members, &failure).await;
+            note_error(engine, &replicas, &failure).await;
             false
         }
     }
@@ -320,14 +387,13 @@ pub(crate) async fn run_unit(
     (due, base): (Due, Option<&str>),
     pins: &Pins,
 ) -> Result<u64, CycleError> {
-    let held = engine.units.get(unit);
-    let _held = held.lock().await;
+    let _held = engine.units.get(unit).take().await;
     if points::autonomous(engine, pins, members).await? {
         return Ok(0);
     }
     let mut bytes = 0;
     if cycle::is_open(engine, unit)? {
-        match cycle::run(engine, unit, members, (due, base), Some(pins)).await {
+        match cycle::run(engine, unit, members, (due, base), Turn::Job(pins)).await {
             Ok(moved) => bytes += moved,
             // It was given up, as when the source went down in the middle of it: what it was for comes with the next.
             Err(CycleError::Failure(failure)) if !cycle::is_open(engine, unit)? => {
@@ -336,16 +402,27 @@ pub(crate) async fn run_unit(
             Err(error) => return Err(error),
         }
     }
-    bytes += cycle::run(engine, unit, members, (due, base), Some(pins)).await?;
+    bytes += cycle::run(engine, unit, members, (due, base), Turn::Job(pins)).await?;
     Ok(bytes)
 }
 
-/// A failed cycle is shown with the item; the first of a row is enough.
-async fn note_error(engine: &Arc<Engine>, members: &[String], failure: &Failure) {
+/// The replicas of items, by item.
+fn replicas(engine: &Engine, items: &[String]) -> BTreeMap<String, Option<String>> {
+    let world = engine.world();
+    let replica = |name: &String| world.items.get(name).and_then(|state| state.replica.clone());
+    items.iter().map(|name| (name.clone(), replica(name))).collect()
+}
+
+/// A failed cycle is shown with the item, if that still has the replica; the first of a row is enough.
+async fn note_error(engine: &Arc<Engine>, members: &BTreeMap<String, Option<String>>, failure: &Failure) {
+    let _settled = engine.units.settle().await;
     let text = failure.to_string();
     let mut batch = Batch::new();
     let mut changed = Vec::new();
-    for name in members {
+    for (name, replica) in members {
+        if engine.world().state(name).replica != *replica {
+            continue;
+        }
         let mut progress = engine.world().progress.get(name).cloned().unwrap_or_default();
         if progress.error.as_ref().is_some_and(|(known, _)| *known == text) {
             continue;

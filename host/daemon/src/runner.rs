@@ -448,6 +448,12 @@ impl Runner {
     async fn finish(&mut self, mut turn: Turn) -> Result<(), StoreError> {
         let id = self.job.frozen.job.clone();
         let tested = self.tested(&turn);
+        // What a cycle of before would still write does not come after this.
+        let turning = if turn.turned.is_empty() {
+            None
+        } else {
+            Some(self.engine.units.turn().await)
+        };
         if !turn.records.is_empty() {
             let mut batch = Batch::new();
             for record in &turn.records {
@@ -493,6 +499,7 @@ impl Runner {
             self.points("after commit", &turn);
         }
         self.publish(&turn, tested);
+        drop(turning);
         for answer in turn.answers {
             // The person went away; the decision stands.
             let _ = answer.send(true);

@@ -215,9 +215,9 @@ fn watch_rpo(engine: &Engine) {
                 continue;
             };
             let rpo_ms = progress.rpo_ms(now).filter(|_| state.phase == Phase::Protected);
-            let missed = rpo_ms.is_some_and(|rpo| rpo > item.replication.rpo_ms);
+            let missed = state.phase == Phase::Protected && progress.misses(item.replication.rpo_ms, now);
             if missed != world.missed.contains_key(name) {
-                changed.push((name.clone(), rpo_ms.unwrap_or(0), item.replication.rpo_ms, missed));
+                changed.push((name.clone(), rpo_ms, item.replication.rpo_ms, missed));
             }
         }
     }
@@ -228,9 +228,9 @@ fn watch_rpo(engine: &Engine) {
             engine.world_mut().missed.remove(&item);
         }
         if missed {
-            tracing::warn!(%item, rpo_ms, target_ms, "the newest received data is older than its target");
+            tracing::warn!(%item, ?rpo_ms, target_ms, "the newest received data is older than its target");
         } else {
-            tracing::info!(%item, rpo_ms, target_ms, "the newest received data is within its target again");
+            tracing::info!(%item, ?rpo_ms, target_ms, "the newest received data is within its target again");
         }
         // No stream is open: nobody needs to hear.
         let _ = engine.events.send(Signal::Rpo {

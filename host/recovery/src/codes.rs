@@ -87,6 +87,7 @@ codes! {
     NOT_SENT "LF0315" "A step was not sent", "The job was stopped, or the disk ran short, before the step was sent; the far side said that nothing of it happened.", "`landfall job retry JOB STEP` sends it, once the disk has room.";
     START_UNDER_WAY "LF0316" "A machine is being started", "A job is not given up while it may start a machine: the next job would be told that nothing runs.", "`landfall job cancel JOB` begins nothing new; abandon it when the step is over.";
     PROOF_OLD "LF0317" "The proof grew old", "Between the proof that the other machine is off and the start of this one too much time passed, mostly because the host was down; the source is looked at again first.", "Nothing is to be done: the step goes on by itself once the source is read as off again.";
+    STALLED "LF0318" "A replication cycle stood still", "What a cycle asked a site for showed no progress for ten times the item's RPO target, but for no less than half a minute and no more than ten. The site was asked to stop it, and the next cycle follows.", "Look at the far side; the message says what it was. The next cycle that works clears the error.";
 
     PLUGIN_FILE "LF0401" "A plugin's file is missing", "The plugin directory lacks `plugin.toml`, or the component that it names.", "Build it again with `landfall plugin build`, or copy the whole directory.";
     PLUGIN_MANIFEST "LF0402" "A plugin's manifest is not valid", "`plugin.toml` has an unknown key, a wrong value, or is not TOML; the message has the line.", "Correct it; the SDK's documentation lists every key.";

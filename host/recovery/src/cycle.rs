@@ -49,9 +49,15 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Age of the newest received data, in host time.
+    /// Age of the newest received data, in host time. None: nothing was received, or the clock was ahead when it was,
+    /// so that nobody knows.
     pub fn rpo_ms(&self, now: Millis) -> Option<Millis> {
-        self.received.as_ref().map(|mark| now.saturating_sub(mark.host_time_ms))
+        now.checked_sub(self.received.as_ref()?.host_time_ms)
+    }
+
+    /// The promise is broken: the newest received data is older than the target, or of unknown age.
+    pub fn misses(&self, target_ms: Millis, now: Millis) -> bool {
+        self.received.is_some() && self.rpo_ms(now).is_none_or(|rpo| rpo > target_ms)
     }
 }
 
@@ -105,17 +111,19 @@ pub struct Due {
 /// one slow cycle breaks no promise.
 const CYCLES_PER_RPO: Millis = 2;
 
-/// When the next cycle is due, in host time.
-pub fn next_cycle_at(progress: &Progress, replication: &Replication) -> Millis {
+/// When the next cycle is due, in host time. A mark of later than now is from a clock that was ahead: at once, as
+/// nothing else says how old it is.
+pub fn next_cycle_at(progress: &Progress, replication: &Replication, now: Millis) -> Millis {
     progress
         .received
         .as_ref()
+        .filter(|mark| mark.host_time_ms <= now)
         .map_or(0, |mark| mark.host_time_ms + replication.rpo_ms / CYCLES_PER_RPO)
 }
 
 /// What a cycle that begins now is for.
 pub fn due(progress: &Progress, replication: &Replication, now: Millis, app_consistent: bool) -> Due {
-    let passed = |last: Option<Millis>, every: Millis| last.is_none_or(|last| now >= last + every);
+    let passed = |last: Option<Millis>, every: Millis| last.is_none_or(|last| last > now || now - last >= every);
     let app = app_consistent
         && replication
             .app_consistent_every_ms
@@ -142,7 +150,7 @@ mod tests {
     #[test]
     fn cycles_run_twice_per_rpo_and_points_at_their_own_cadence() {
         let mut progress = Progress::default();
-        assert_eq!(next_cycle_at(&progress, &REPLICATION), 0);
+        assert_eq!(next_cycle_at(&progress, &REPLICATION, 6_000), 0);
         assert_eq!(
             due(&progress, &REPLICATION, 5, true),
             Due {
@@ -159,7 +167,7 @@ mod tests {
         progress.received = Some(mark);
         progress.app_at = Some(1_000);
         progress.point_at = Some(1_000);
-        assert_eq!(next_cycle_at(&progress, &REPLICATION), 6_000);
+        assert_eq!(next_cycle_at(&progress, &REPLICATION, 6_000), 6_000);
         assert_eq!(
             due(&progress, &REPLICATION, 6_000, true),
             Due {
@@ -182,5 +190,32 @@ mod tests {
             }
         );
         assert_eq!(progress.rpo_ms(9_000), Some(8_000));
+    }
+
+    #[test]
+    fn f32_after_a_clock_that_was_ahead_everything_is_due_and_the_rpo_is_unknown() {
+        let ahead = 1_000_000;
+        let progress = Progress {
+            received: Some(Mark {
+                mark: "m".into(),
+                source_time_ms: 1,
+                host_time_ms: ahead,
+                consistency: Consistency::App,
+            }),
+            app_at: Some(ahead),
+            point_at: Some(ahead),
+            ..Progress::default()
+        };
+        let now = 5_000;
+        assert!(next_cycle_at(&progress, &REPLICATION, now) <= now);
+        let all = Due {
+            consistency: Consistency::App,
+            makes_point: true,
+        };
+        assert_eq!(due(&progress, &REPLICATION, now, true), all);
+        assert_eq!(progress.rpo_ms(now), None);
+        assert!(progress.misses(10_000, now));
+        assert!(!progress.misses(10_000, ahead + 10_000) && progress.misses(10_000, ahead + 10_001));
+        assert!(!Progress::default().misses(10_000, now));
     }
 }

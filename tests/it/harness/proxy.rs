@@ -1,15 +1,20 @@
-//! Somebody between the daemon and the lab who sends requests twice, and answers too.
+//! Somebody between the daemon and the lab who sends requests twice, and answers too; or who says for a while that there
+//! are no points.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+
+const NO_POINTS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\
+    connection: close\r\n\r\n{\"points\":[]}";
 
 /// Runs until the process ends.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     doubled: Arc<AtomicU64>,
+    pointless: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -19,16 +24,27 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let doubled = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&doubled);
+        let pointless = Arc::new(AtomicBool::new(false));
+        let hides = Arc::clone(&pointless);
         thread::spawn(move || {
             for (number, client) in listener.incoming().flatten().enumerate() {
-                let counted = Arc::clone(&counted);
+                let (counted, hides) = (Arc::clone(&counted), Arc::clone(&hides));
                 thread::spawn(move || {
                     // Who hangs up in the middle gets no answer, and needs none.
-                    let _ = serve(client, to, number as u64, every, &counted);
+                    let _ = serve(client, to, (number as u64, every), &counted, &hides);
                 });
             }
         });
-        Self { port, doubled }
+        Self {
+            port,
+            doubled,
+            pointless,
+        }
+    }
+
+    /// From now on no replica has points, or all have theirs again.
+    pub(crate) fn hide_points(&self, hide: bool) {
+        self.pointless.store(hide, Ordering::Relaxed);
     }
 
     /// Requests and answers that came twice.
@@ -38,10 +54,20 @@ impl Proxy {
 }
 
 /// One request; the connection ends with its answer, so that nothing depends on what a client keeps open.
-fn serve(mut client: TcpStream, to: u16, number: u64, every: u64, doubled: &AtomicU64) -> std::io::Result<()> {
+fn serve(
+    mut client: TcpStream,
+    to: u16,
+    (number, every): (u64, u64),
+    doubled: &AtomicU64,
+    hides: &AtomicBool,
+) -> std::io::Result<()> {
     let Some(request) = request(&mut client)? else {
         return Ok(());
     };
+    let asked = request.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    if hides.load(Ordering::Relaxed) && asked.ends_with(b"/points") {
+        return client.write_all(NO_POINTS);
+    }
     let twice = number.is_multiple_of(every);
     let mut answer = ask(to, &request)?;
     if twice {

@@ -172,7 +172,7 @@ fn phase(item: &ItemView) -> String {
 }
 
 fn item_note(item: &ItemView) -> String {
-    let late = item.rpo_ms.is_some_and(|rpo| rpo > item.rpo_target_ms);
+    let late = item.rpo_missed_since.is_some() || item.rpo_ms.is_some_and(|rpo| rpo > item.rpo_target_ms);
     let mut notes = Vec::new();
     match (&item.job, &item.trouble) {
         (Some(job), Some(trouble)) => notes.push(format!("job {job} {trouble}")),

@@ -11,9 +11,8 @@ use serde::Deserialize;
 use super::wire::{ItemView, OrphansView, PointsView, Problem, ReconcileRequest, ReconcileView};
 use super::{Shared, who};
 use crate::clock;
-use crate::contract::{from_call_error, from_point};
-use crate::engine::Catalogue;
 use crate::problem::Refusal;
+use crate::replicate::{CycleError, refresh};
 use crate::start::{facts, observe};
 use crate::views;
 
@@ -65,22 +64,12 @@ pub(super) async fn points(
 ) -> Result<Json<PointsView>, Refusal> {
     let engine = &shared.engine;
     let (item, state) = engine.item(&name).ok_or_else(|| unknown(&name))?;
-    let known = engine.world().points.get(&name).cloned();
-    let catalogue = match state.replica {
-        Some(replica) if query.refresh => {
-            let observed_at = clock::now();
-            let adapter = engine.adapter(&item.target_site).await?;
-            let points = adapter
-                .list_points(replica)
-                .await
-                .map_err(|error| from_call_error(&error))?;
-            Some(Catalogue {
-                points: points.into_iter().map(from_point).collect(),
-                observed_at,
-            })
-        }
-        _ => known,
-    };
+    if query.refresh && state.replica.is_some() {
+        let target = engine.adapter(&item.target_site).await?;
+        let read = refresh(engine, &name, &target).await;
+        read.map_err(CycleError::into_failure)?;
+    }
+    let catalogue = engine.world().points.get(&name).cloned();
     Ok(Json(PointsView {
         item: name,
         observed_at: catalogue.as_ref().map(|catalogue| catalogue.observed_at),

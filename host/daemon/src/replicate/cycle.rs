@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use landfall_recovery::codes;
@@ -10,11 +11,13 @@ use landfall_recovery::words::{Consistency, Failure, Pairs};
 use landfall_runtime::contract::adapter::{
     Extent, Operation, ReceiveComplete, Release, ReplicaRef, Snapshot, SnapshotMember,
 };
-use landfall_runtime::contract::types::{Call, Progress as Answer};
+use landfall_runtime::contract::types::{Call, Progress as Answer, Running};
 use landfall_runtime::{Adapter, Buffer};
 use landfall_store::{Batch, Space};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, timeout};
 
-use super::{CycleError, is_wanted, points};
+use super::{CycleError, Slot, Unit, is_wanted, points};
 use crate::clock;
 use crate::contract::{consistency, from_failure, from_pairs};
 use crate::engine::Engine;
@@ -29,6 +32,18 @@ const SLICES_AT_ONCE: usize = 2;
 /// The place to go on from is made durable this often: a crash repeats at most so many bytes, which changes nothing.
 const SAVE_EVERY: u64 = 64 << 20;
 
+/// What waits for its far side looks this often whether a job wants the item.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Nearly all that a cycle asks for is over in this time. What is not makes room for another cycle, and is stopped if
+/// a job wants the item; and what was stopped should be over as soon.
+const MOMENT: Duration = Duration::from_secs(5);
+/// What a cycle asked for and shows no progress for so many RPO targets will not keep the promise any more.
+const STALLED_RPOS: u32 = 10;
+/// A snapshot of a large machine takes longer than an RPO that was chosen too short.
+const STALLED_MIN: Duration = Duration::from_secs(30);
+/// Nobody should hear of a site that hangs an hour later because the RPO is in hours.
+const STALLED_MAX: Duration = Duration::from_mins(10);
+
 /// A plugin's word that a snapshot or a transfer is gone, and nothing else (`wit/adapter.wit`).
 const MARK_LOST: &str = "mark-lost";
 
@@ -37,14 +52,21 @@ pub(super) fn is_open(engine: &Engine, unit: &str) -> Result<bool, CycleError> {
     Ok(engine.store.reader().get::<Cycle>(Space::Cycle, unit)?.is_some())
 }
 
-/// Runs a unit's cycle, or goes on with the one that was cut off. Gives the bytes moved. For a job it
-/// calls the versions that the job is pinned to; without one it stops between two slices when a job needs its items.
+/// For whom a cycle runs.
+pub(super) enum Turn<'t> {
+    /// For a job: it calls the versions that the job is pinned to.
+    Job(&'t Pins),
+    /// Beside jobs: it makes way when a job needs its items, and its slot is another's when it waits for long.
+    Beside(&'t Slot),
+}
+
+/// Runs a unit's cycle, or goes on with the one that was cut off. Gives the bytes moved.
 pub(super) async fn run(
     engine: &Arc<Engine>,
     unit: &str,
     members: &[String],
     (due, base): (Due, Option<&str>),
-    job: Option<&Pins>,
+    turn: Turn<'_>,
 ) -> Result<u64, CycleError> {
     let open: Option<Cycle> = engine.store.reader().get(Space::Cycle, unit)?;
     // A cycle that was cut off is gone on with, unless its members are others now: then it has no meaning any more.
@@ -61,21 +83,33 @@ pub(super) async fn run(
         engine.commit(batch).await?;
         return Ok(0);
     };
+    let none = Pins::new();
+    let pins = match turn {
+        Turn::Job(pins) => pins,
+        Turn::Beside(_) => &none,
+    };
     let run = Run {
         engine,
         unit,
-        source: engine.adapter_of(job.unwrap_or(&Pins::new()), &source).await?,
-        target: engine.adapter_of(job.unwrap_or(&Pins::new()), &target).await?,
-        yields: job.is_none(),
+        held: engine.units.get(unit),
+        source: engine.adapter_of(pins, &source).await?,
+        target: engine.adapter_of(pins, &target).await?,
+        stalled: stalled(engine, &names),
+        turn,
     };
-    let number = cycle.number;
     let mut cycle = cycle;
     loop {
+        let number = cycle.number;
         let failure = match run.cycle(cycle).await {
             Err(CycleError::Failure(failure)) => failure,
             result => return result,
         };
-        let retryable = match run.after_failure(number, &failure).await? {
+        let after = run.after_failure(number, &failure).await?;
+        // A job that wants the items finds out itself, and what it was stopped for is no error.
+        if run.is_wanted(&names) {
+            return Err(CycleError::Yielded);
+        }
+        let retryable = match after {
             // Data that is not quiesced is better than none, and no failure.
             After::Crash(without) => {
                 cycle = without;
@@ -96,6 +130,16 @@ enum After {
     Anew,
     /// It stays as it is.
     Open,
+}
+
+/// How long what a cycle asked for may show no progress.
+fn stalled(engine: &Engine, members: &[String]) -> Duration {
+    let world = engine.world();
+    let rpo = |name: &String| Some(world.inventory.items.get(name)?.replication.rpo_ms);
+    let longest = members.iter().filter_map(rpo).max().unwrap_or(0);
+    Duration::from_millis(longest)
+        .saturating_mul(STALLED_RPOS)
+        .clamp(STALLED_MIN, STALLED_MAX)
 }
 
 fn sites(engine: &Engine, members: &[String]) -> Option<(String, String)> {
@@ -145,6 +189,11 @@ async fn begin(
             members: members.iter().map(member).collect(),
         }
     };
+    let _settled = engine.units.settle().await;
+    let kept = |name: &String| engine.world().state(name).replica.is_some();
+    if !members.iter().all(kept) {
+        return Err(CycleError::Yielded);
+    }
     let mut batch = Batch::new();
     batch.put(Space::Cycle, unit, &cycle)?;
     let mut changed = BTreeMap::new();
@@ -162,9 +211,11 @@ async fn begin(
 struct Run<'e> {
     engine: &'e Arc<Engine>,
     unit: &'e str,
+    held: Arc<Unit>,
     source: Adapter,
     target: Adapter,
-    yields: bool,
+    stalled: Duration,
+    turn: Turn<'e>,
 }
 
 impl Run<'_> {
@@ -184,7 +235,7 @@ impl Run<'_> {
                 let replica = self.replica(name)?;
                 let operation = Operation::Process(ReplicaRef { replica });
                 let call = self.call(&cycle, &format!("process/{name}"));
-                self.effect(&self.target, call, operation).await?;
+                self.effect(&cycle, &self.target, call, operation).await?;
             }
         }
         self.release(&cycle).await;
@@ -195,16 +246,34 @@ impl Run<'_> {
     /// A definite failure frees the key, and the next try has a new one. What the far side refuses for good is given up:
     /// the next cycle begins anew, without quiescing if that was asked for, and with everything if the marks are gone;
     /// but if it is only this cycle's own mark that is gone, with the same changes and those since.
+    ///
+    /// What stood still and could not be stopped may yet happen. Of a snapshot nobody will hear, so the cycle goes on
+    /// under another number. But two at once at a replica could spoil it: that is asked for again under its key.
     async fn after_failure(&self, number: u64, failure: &Failure) -> Result<After, CycleError> {
-        let open: Option<Cycle> = self.engine.store.reader().get(Space::Cycle, self.unit)?;
-        let Some(mut cycle) = open.filter(|cycle| cycle.number == number && failure.frees_key()) else {
+        let _settled = self.engine.units.settle().await;
+        let Some(mut cycle) = self.open(number)? else {
             return Ok(After::Open);
         };
-        cycle.generation += 1;
         let snapshotted = cycle.members.values().all(|member| member.mark.is_some());
         let mut batch = Batch::new();
         let mut changed = BTreeMap::new();
         let mut after = After::Open;
+        if failure.frees_key() {
+            cycle.generation += 1;
+        } else if failure.code == codes::STALLED && !snapshotted {
+            cycle.number = clock::now().max(number + 1);
+            cycle.generation = 0;
+            cycle.group_mark = format!("{}#{}", self.unit, cycle.number);
+            cycle.host_time_ms = clock::now();
+            for name in cycle.members.keys() {
+                let mut progress = self.progress(name);
+                progress.cycle = cycle.number;
+                batch.put(Space::Progress, name, &progress)?;
+                changed.insert(name.clone(), progress);
+            }
+        } else {
+            return Ok(After::Open);
+        }
         if !snapshotted && cycle.consistency == Consistency::App {
             tracing::warn!(unit = %self.unit, %failure, "the source did not quiesce; a crash-consistent cycle follows");
             cycle.consistency = Consistency::Crash;
@@ -236,6 +305,23 @@ impl Run<'_> {
         Ok(after)
     }
 
+    /// The row of this cycle. None: its items were given another replica or let go, and it is nobody's any more.
+    fn open(&self, number: u64) -> Result<Option<Cycle>, CycleError> {
+        let open: Option<Cycle> = self.engine.store.reader().get(Space::Cycle, self.unit)?;
+        Ok(open.filter(|cycle| cycle.number == number))
+    }
+
+    /// Writes down what the cycle did, if it is still somebody's.
+    async fn keep(&self, cycle: &Cycle, batch: Batch, changed: BTreeMap<String, Progress>) -> Result<(), CycleError> {
+        let _settled = self.engine.units.settle().await;
+        if self.open(cycle.number)?.is_none() {
+            return Err(CycleError::Yielded);
+        }
+        self.engine.commit(batch).await?;
+        self.engine.world_mut().progress.extend(changed);
+        Ok(())
+    }
+
     async fn snapshot(&self, cycle: &mut Cycle) -> Result<(), CycleError> {
         let members = cycle
             .members
@@ -259,7 +345,7 @@ impl Run<'_> {
             ext,
             ..self.call(cycle, "snapshot")
         };
-        let outputs = self.effect(&self.source, call, operation).await?;
+        let outputs = self.effect(cycle, &self.source, call, operation).await?;
         for (item, member) in &mut cycle.members {
             let mark = outputs.get(&format!("mark/{item}")).cloned();
             let time = outputs
@@ -338,7 +424,7 @@ impl Run<'_> {
             bytes: disk_bytes,
         });
         let call = self.to_replica(cycle, name, &format!("receive/{name}"));
-        self.effect(&self.target, call, complete).await?;
+        self.effect(cycle, &self.target, call, complete).await?;
         self.received(
             cycle,
             name,
@@ -383,11 +469,17 @@ impl Run<'_> {
 
     fn make_way(&self, cycle: &Cycle) -> Result<(), CycleError> {
         let names: Vec<String> = cycle.members.keys().cloned().collect();
-        if self.yields && is_wanted(self.engine, &names) {
+        let wanted = matches!(self.turn, Turn::Beside(_)) && is_wanted(self.engine, &names);
+        if wanted || self.open(cycle.number)?.is_none() {
             Err(CycleError::Yielded)
         } else {
             Ok(())
         }
+    }
+
+    /// A job will take the items, or waits for the unit to do something else with them.
+    fn is_wanted(&self, names: &[String]) -> bool {
+        matches!(self.turn, Turn::Beside(_)) && (self.held.is_awaited() || is_wanted(self.engine, names))
     }
 
     /// Progress of a transfer is shown, not stored.
@@ -414,9 +506,8 @@ impl Run<'_> {
         batch
             .put(Space::Progress, name, &progress)?
             .put(Space::Cycle, self.unit, cycle)?;
-        self.engine.commit(batch).await?;
-        self.engine.world_mut().progress.insert(name.to_owned(), progress);
-        Ok(())
+        self.keep(cycle, batch, BTreeMap::from([(name.to_owned(), progress)]))
+            .await
     }
 
     /// Marks that no later cycle starts from. What the source cannot forget now, it is asked to with the next cycle.
@@ -433,7 +524,10 @@ impl Run<'_> {
                 marks: marks.clone(),
             });
             let call = self.call(cycle, &format!("release/{name}"));
-            let released = self.effect(&self.source, call, operation).await;
+            let released = self.effect(cycle, &self.source, call, operation).await;
+            if matches!(released, Err(CycleError::Yielded)) {
+                return;
+            }
             if let Err(error) = &released {
                 tracing::debug!(item = %name, ?error, "old marks were not released");
             }
@@ -457,8 +551,7 @@ impl Run<'_> {
             changed.insert(name.clone(), progress);
         }
         batch.remove(Space::Cycle, self.unit);
-        self.engine.commit(batch).await?;
-        self.engine.world_mut().progress.extend(changed);
+        self.keep(cycle, batch, changed).await?;
         for name in names {
             points::refresh(self.engine, name, &self.target).await?;
         }
@@ -468,43 +561,95 @@ impl Run<'_> {
     async fn save(&self, cycle: &Cycle) -> Result<(), CycleError> {
         let mut batch = Batch::new();
         batch.put(Space::Cycle, self.unit, cycle)?;
-        Ok(self.engine.commit(batch).await?)
+        self.keep(cycle, batch, BTreeMap::new()).await
     }
 
     /// Submits and waits for the end. Every effect of a cycle is idempotent or keyed, so it may always be sent again.
-    async fn effect(&self, adapter: &Adapter, call: Call, operation: Operation) -> Result<Pairs, CycleError> {
-        match adapter.submit(call, operation).await? {
+    async fn effect(
+        &self,
+        cycle: &Cycle,
+        adapter: &Adapter,
+        call: Call,
+        operation: Operation,
+    ) -> Result<Pairs, CycleError> {
+        if self.open(cycle.number)?.is_none() {
+            return Err(CycleError::Yielded);
+        }
+        match adapter.submit(call.clone(), operation).await? {
             Answer::Done(outputs) => Ok(from_pairs(outputs)),
             Answer::Failed(failure) => Err(from_failure(failure).into()),
-            Answer::Running(running) => {
-                let mut words = self
-                    .engine
-                    .pollers
-                    .watch(adapter, running.handle, running.poll_after_ms);
-                while let Some(word) = words.recv().await {
-                    match word {
-                        Word::Progress(Answer::Done(outputs)) => return Ok(from_pairs(outputs)),
-                        Word::Progress(Answer::Failed(failure)) => return Err(from_failure(failure).into()),
-                        Word::Progress(Answer::Running(_)) => {}
-                        Word::Gone(failure) => {
-                            let definite = false;
-                            return Err(Failure { definite, ..failure }.into());
-                        }
-                        Word::Silence(why) => {
-                            let failure = Failure {
-                                code: codes::SITE_UNREACHABLE.to_owned(),
-                                message: why,
-                                retryable: true,
-                                definite: false,
-                                unsent: false,
-                            };
-                            return Err(failure.into());
-                        }
+            Answer::Running(running) => Ok(self.watch(cycle, adapter, call, running).await?),
+        }
+    }
+
+    /// Waits for the end of what runs at the far side. What shows no progress for too long, or what a job cannot wait
+    /// for, is stopped. Dropped: it goes on there.
+    async fn watch(&self, cycle: &Cycle, adapter: &Adapter, call: Call, running: Running) -> Result<Pairs, Failure> {
+        let names: Vec<String> = cycle.members.keys().cloned().collect();
+        let handle = running.handle;
+        let mut words = self
+            .engine
+            .pollers
+            .watch(adapter, handle.clone(), running.poll_after_ms);
+        let mut told = (running.percent, running.note);
+        let (began, mut moved, mut wanted) = (Instant::now(), Instant::now(), None);
+        loop {
+            match timeout(LOOK_EVERY, words.recv()).await {
+                Ok(None) => return Err(Failure::definite(codes::INTERNAL, "the poller is gone")),
+                Ok(Some(Word::Progress(Answer::Running(now)))) => {
+                    let now = (now.percent, now.note);
+                    if now != told {
+                        (told, moved) = (now, Instant::now());
                     }
                 }
-                Err(Failure::definite(codes::INTERNAL, "the poller is gone").into())
+                Ok(Some(word)) => {
+                    if let Some(end) = end(word) {
+                        return end;
+                    }
+                }
+                Err(_) => {}
+            }
+            if let Turn::Beside(slot) = self.turn
+                && began.elapsed() >= MOMENT
+            {
+                slot.give_back();
+            }
+            wanted = self.is_wanted(&names).then(|| wanted.unwrap_or_else(Instant::now));
+            if moved.elapsed() >= self.stalled || wanted.is_some_and(|since| since.elapsed() >= MOMENT) {
+                return self.stop(cycle, adapter, call, &handle, &mut words).await;
             }
         }
+    }
+
+    /// Has the far side stop what it works on, and gives what became of it. The failure is definite if it was stopped.
+    async fn stop(
+        &self,
+        cycle: &Cycle,
+        adapter: &Adapter,
+        call: Call,
+        handle: &str,
+        words: &mut UnboundedReceiver<Word>,
+    ) -> Result<Pairs, Failure> {
+        let prefix = format!("cycle/{}/{}/", self.unit, cycle.number);
+        let step = call.step.strip_prefix(&prefix).unwrap_or(&call.step).to_owned();
+        let site = adapter.binding().label().to_owned();
+        let stopped = match timeout(MOMENT, adapter.cancel(call, handle.to_owned())).await {
+            Ok(Ok(Answer::Running(_))) => timeout(MOMENT, last(words)).await.ok().flatten(),
+            Ok(Ok(answer)) => end(Word::Progress(answer)),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        let (definite, what) = match stopped {
+            Some(Ok(outputs)) => return Ok(outputs),
+            Some(Err(failure)) if failure.definite => (true, "was stopped"),
+            _ => (false, "could not be stopped"),
+        };
+        Err(Failure {
+            code: codes::STALLED.to_owned(),
+            message: format!("`{step}` stood still at `{site}` and {what}"),
+            retryable: true,
+            definite,
+            unsent: false,
+        })
     }
 
     fn call(&self, cycle: &Cycle, step: &str) -> Call {
@@ -558,6 +703,35 @@ impl Run<'_> {
         let world = self.engine.world();
         let replica = world.items.get(name).and_then(|state| state.replica.clone());
         replica.ok_or_else(|| gone(name).into())
+    }
+}
+
+/// What became of an effect, if this says so.
+fn end(word: Word) -> Option<Result<Pairs, Failure>> {
+    match word {
+        Word::Progress(Answer::Done(outputs)) => Some(Ok(from_pairs(outputs))),
+        Word::Progress(Answer::Failed(failure)) => Some(Err(from_failure(failure))),
+        Word::Progress(Answer::Running(_)) => None,
+        Word::Gone(failure) => {
+            let definite = false;
+            Some(Err(Failure { definite, ..failure }))
+        }
+        Word::Silence(why) => Some(Err(Failure {
+            code: codes::SITE_UNREACHABLE.to_owned(),
+            message: why,
+            retryable: true,
+            definite: false,
+            unsent: false,
+        })),
+    }
+}
+
+/// The last word about an effect.
+async fn last(words: &mut UnboundedReceiver<Word>) -> Option<Result<Pairs, Failure>> {
+    loop {
+        if let Some(end) = end(words.recv().await?) {
+            return Some(end);
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use landfall_recovery::words::{FailoverKind, Pairs};
+use landfall_recovery::cycle::Mark;
+use landfall_recovery::item::Phase;
+use landfall_recovery::words::{FailoverKind, Pairs, RecoveryPoint};
 use landfall_runtime::Adapter;
 use landfall_runtime::contract::adapter::{DeletePoints, Operation};
 use landfall_runtime::contract::policy::{Candidate, Request};
@@ -18,14 +20,24 @@ use crate::sites::Pins;
 /// The policy that proposes what to keep, unless the inventory names another.
 pub(crate) const RETAINER: &str = "standard";
 
-/// Reads an item's points from its target.
-pub(super) async fn refresh(engine: &Arc<Engine>, item: &str, target: &Adapter) -> Result<(), CycleError> {
+/// Reads an item's points from its target. Until the answer is there the item may have been given another replica:
+/// then it says nothing.
+pub(crate) async fn refresh(engine: &Arc<Engine>, item: &str, target: &Adapter) -> Result<(), CycleError> {
     let Some(replica) = engine.world().items.get(item).and_then(|state| state.replica.clone()) else {
         return Ok(());
     };
     let observed_at = clock::now();
-    let points = target.list_points(replica).await?.into_iter().map(from_point).collect();
+    let points = target
+        .list_points(replica.clone())
+        .await?
+        .into_iter()
+        .map(from_point)
+        .collect();
     let catalogue = Catalogue { points, observed_at };
+    let _settled = engine.units.settle().await;
+    if engine.world().state(item).replica.as_ref() != Some(&replica) {
+        return Ok(());
+    }
     // An unchanged list is not worth a commit; its age is noted all the same.
     let changed = engine
         .world()
@@ -39,6 +51,30 @@ pub(super) async fn refresh(engine: &Arc<Engine>, item: &str, target: &Adapter) 
     }
     engine.world_mut().points.insert(item.to_owned(), catalogue);
     Ok(())
+}
+
+/// Asks the targets of protected items of which no point is known: the list may be from a moment in which the target
+/// had nothing to say. One that does not answer leaves it as it is.
+pub(crate) async fn recall(engine: &Arc<Engine>, items: &[String]) {
+    let pointless = |name: &&String| {
+        let world = engine.world();
+        let known = world
+            .points
+            .get(*name)
+            .is_some_and(|catalogue| !catalogue.points.is_empty());
+        !known && world.state(name).phase == Phase::Protected
+    };
+    let asked = items.iter().filter(pointless).map(|name| async move {
+        let Some((item, _)) = engine.item(name) else { return };
+        let read = match engine.adapter(&item.target_site).await {
+            Ok(target) => refresh(engine, name, &target).await,
+            Err(failure) => Err(failure.into()),
+        };
+        if let Err(error) = read {
+            tracing::debug!(item = %name, failure = %error.into_failure(), "the points were not read");
+        }
+    });
+    futures_util::future::join_all(asked).await;
 }
 
 /// Where the source's platform replicates by itself there is no cycle to run: its points are read. False: it does not.
@@ -63,25 +99,31 @@ pub(super) async fn autonomous(engine: &Arc<Engine>, pins: &Pins, items: &[Strin
 
 /// The newest point of an autonomous platform says how far replication is.
 async fn adopt(engine: &Arc<Engine>, item: &str) -> Result<(), CycleError> {
+    let _settled = engine.units.settle().await;
     let newest = engine
         .world()
         .points
         .get(item)
         .and_then(|catalogue| catalogue.points.first().cloned());
-    let Some(point) = newest else { return Ok(()) };
-    let mut progress = engine.world().progress.get(item).cloned().unwrap_or_default();
-    if progress.received.as_ref().is_some_and(|mark| mark.mark == point.id) {
+    let known = engine.world().progress.get(item).cloned().unwrap_or_default();
+    let mut progress = known.clone();
+    // The platform answered, whether it has a newer point or not.
+    progress.error = None;
+    let newer = |point: &RecoveryPoint| known.received.as_ref().is_none_or(|mark| mark.mark != point.id);
+    if let Some(point) = newest.filter(newer) {
+        // Nobody can compare the platform's clock with the host's, so they are taken as one; but nothing is of tomorrow.
+        let host_time_ms = point.source_time_ms.min(clock::now());
+        progress.received = Some(Mark {
+            mark: point.id,
+            source_time_ms: point.source_time_ms,
+            host_time_ms,
+            consistency: point.consistency,
+        });
+        progress.point_at = Some(host_time_ms);
+    }
+    if progress == known {
         return Ok(());
     }
-    progress.received = Some(landfall_recovery::cycle::Mark {
-        mark: point.id,
-        source_time_ms: point.source_time_ms,
-        // Nobody can compare the platform's clock with the host's, so they are taken as one.
-        host_time_ms: point.source_time_ms,
-        consistency: point.consistency,
-    });
-    progress.point_at = Some(point.source_time_ms);
-    progress.error = None;
     let mut batch = Batch::new();
     batch.put(Space::Progress, item, &progress)?;
     engine.commit(batch).await?;

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::contract::from_call_error;
 use crate::engine::{Engine, Listed, World, listing_key};
 use crate::preflight::finding;
+use crate::replicate::recall;
 
 /// What sites said of the items.
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ pub(crate) fn ends(world: &World, name: &str, to: Option<&str>) -> Option<(Strin
 }
 
 /// Asks every site of the items what it can do with machines of their origin: on their next way, by which legality goes,
-/// and in the direction of the job, if that is another one.
+/// and in the direction of the job, if that is another one. Targets are asked for points where none is known.
 pub(crate) async fn observe(engine: &Arc<Engine>, items: &[String], job: Option<Direction>, to: Option<&str>) -> Sites {
     let mut origins = BTreeMap::new();
     let wanted: BTreeSet<(String, String, Direction)> = {
@@ -70,7 +71,8 @@ pub(crate) async fn observe(engine: &Arc<Engine>, items: &[String], job: Option<
         let facts = engine.site_facts(&key.0, &key.1, key.2).await;
         (key, facts)
     });
-    let said = futures_util::future::join_all(asked).await.into_iter().collect();
+    let (said, ()) = tokio::join!(futures_util::future::join_all(asked), recall(engine, items));
+    let said = said.into_iter().collect();
     Sites { said, origins }
 }
 
