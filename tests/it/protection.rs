@@ -1,5 +1,6 @@
 //! Protection has a life of its own: protect, seeding, protected with an RPO, points.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -173,6 +174,53 @@ fn f32_machines_whose_snapshots_hang_hold_up_no_other_and_are_replicated_again()
     eventually("all are replicated again", || {
         let well = |name: &&&str| error(&world, name).is_none() && world.item(name).rpo_ms < Some(20_000);
         (names.iter().filter(well).count() == names.len()).then_some(())
+    });
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f32_what_a_site_does_not_stop_is_left_behind() {
+    let names = ["db", "web"];
+    let world = World::protected(&Inventory::of(&names), &plan(&names, &[]));
+    world
+        .lab
+        .fault(&json!({"site": HOME, "operation": "cancel", "mode": "fail", "times": 1}));
+    world
+        .lab
+        .fault(&json!({"site": AWAY, "machine": "web", "operation": "process", "mode": "hang", "times": 1}));
+    world
+        .lab
+        .fault(&json!({"site": HOME, "machine": "vm-db", "operation": "snapshot", "mode": "hang", "times": 1}));
+    let says = |item: &str, what: &str| {
+        eventually(what, || error(&world, item).filter(|error| error.contains(what)));
+    };
+    says(
+        "db",
+        "`snapshot` stood still at `north` and could not be stopped (LF0318)",
+    );
+    says("web", "`process/web` stood still at `south` and was stopped (LF0318)");
+    let points = names.map(|name| world.points(name).len());
+    eventually("both have further points", || {
+        let more = |(name, before): (&str, usize)| error(&world, name).is_none() && world.points(name).len() > before;
+        names.into_iter().zip(points).all(more).then_some(())
+    });
+    world.lab.assert_sound();
+}
+
+#[test]
+fn f32_a_clock_that_was_a_day_ahead_stops_nothing_when_it_is_set_right() {
+    let mut world = World::start();
+    let clock = world.path("clock");
+    let ahead = |seconds: i64| fs::write(&clock, seconds.to_le_bytes()).expect("the file");
+    ahead(86_400);
+    world.preload_shim(&[("LANDFALL_SHIM_CLOCK", clock.to_str().expect("a path"))]);
+    world.restart_daemon();
+    world.protect(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    ahead(0);
+    let (sent, points) = (world.item("db").bytes_sent, world.points("db").len());
+    eventually("replication goes on", || {
+        let item = world.item("db");
+        (item.bytes_sent > sent && item.points > points && item.rpo_ms? < item.rpo_target_ms).then_some(())
     });
     world.lab.assert_sound();
 }
