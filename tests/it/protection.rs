@@ -135,12 +135,12 @@ fn error(world: &World, item: &str) -> Option<String> {
     item.get("replication-error").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// So many snapshots of machines at home never end; waits until they have begun.
-fn hang(world: &World, snapshots: usize) {
-    world
-        .lab
-        .fault(&json!({"site": HOME, "operation": "snapshot", "mode": "hang", "times": snapshots}));
-    eventually("the snapshots hang", || {
+/// What this describes never ends; waits until it has begun.
+fn hang(world: &World, what: &Value) {
+    let mut fault = what.clone();
+    fault["mode"] = json!("hang");
+    world.lab.fault(&fault);
+    eventually("it hangs", || {
         let left: Value = world.lab.api.get("control/faults");
         (left["faults"] == json!([])).then_some(())
     });
@@ -156,7 +156,7 @@ fn f32_machines_whose_snapshots_hang_hold_up_no_other_and_are_replicated_again()
     world.cli(&[&["protect"], names.as_slice()].concat()).code(0);
     let sent = || names.iter().map(|name| world.item(name).bytes_sent).collect::<Vec<_>>();
     // As many as go on at once between two sites.
-    hang(&world, 16);
+    hang(&world, &json!({"site": HOME, "operation": "snapshot", "times": 16}));
     let before = sent();
     eventually("the two others are replicated", || {
         let more = sent().iter().zip(&before).filter(|(now, before)| now > before).count();
@@ -182,15 +182,15 @@ fn f32_machines_whose_snapshots_hang_hold_up_no_other_and_are_replicated_again()
 fn f32_what_a_site_does_not_stop_is_left_behind() {
     let names = ["db", "web"];
     let world = World::protected(&Inventory::of(&names), &plan(&names, &[]));
+    hang(
+        &world,
+        &json!({"site": HOME, "machine": "vm-db", "operation": "snapshot", "times": 1}),
+    );
+    // The other one goes on.
+    hang(&world, &json!({"site": AWAY, "operation": "process", "times": 1}));
     world
         .lab
         .fault(&json!({"site": HOME, "operation": "cancel", "mode": "fail", "times": 1}));
-    world
-        .lab
-        .fault(&json!({"site": AWAY, "machine": "web", "operation": "process", "mode": "hang", "times": 1}));
-    world
-        .lab
-        .fault(&json!({"site": HOME, "machine": "vm-db", "operation": "snapshot", "mode": "hang", "times": 1}));
     let says = |item: &str, what: &str| {
         eventually(what, || error(&world, item).filter(|error| error.contains(what)));
     };
@@ -237,11 +237,11 @@ fn patient() -> Inventory<'static> {
 #[test]
 fn f32_jobs_get_a_machine_whose_snapshot_hangs() {
     let world = World::protected(&patient(), &plan(&["db"], &[]));
-    hang(&world, 1);
+    hang(&world, &json!({"site": HOME, "operation": "snapshot", "times": 1}));
     let job = world.succeed("test", &json!({}));
     assert!(job.has_kind("process"));
     world.succeed("cleanup", &json!({}));
-    hang(&world, 1);
+    hang(&world, &json!({"site": HOME, "operation": "snapshot", "times": 1}));
     let job = world.succeed("planned-failover", &json!({}));
     assert_eq!(world.lab.lost("db", job.item("db").machine.as_ref().unwrap()), 0);
     world.lab.assert_sound();
@@ -250,7 +250,7 @@ fn f32_jobs_get_a_machine_whose_snapshot_hangs() {
 #[test]
 fn f32_a_cycle_from_before_writes_nothing_of_a_machine_that_was_protected_anew() {
     let world = World::protected(&patient(), &plan(&["db"], &[]));
-    hang(&world, 1);
+    hang(&world, &json!({"site": HOME, "operation": "snapshot", "times": 1}));
     world.succeed("unprotect", &json!({}));
     let job = world.succeed("protect", &json!({}));
     assert!(job.has_kind("seed"));
