@@ -87,6 +87,16 @@ fn x09_a_job_that_went_on_after_the_backup_repeats_nothing() {
     let held = world.rest(&job.id);
     assert_eq!(held.status, "stuck");
     assert!(held.reason.unwrap().contains("restored"));
+    // Whoever waits for it is told at once, though no step of it says anything.
+    for follow in ["wait", "watch"] {
+        let said = world.cli(&["job", follow, &job.id]).code(4);
+        let way_on = format!("landfall job retry {}", job.id);
+        assert!(
+            said.err.contains("restored from a backup") && said.err.contains(&way_on),
+            "{}",
+            said.err
+        );
+    }
     // The sites know what the backup does not: by name, nobody takes the old state for the truth.
     world.cli(&["job", "retry", &job.id]).code(5);
     let said = world.cli(&["reconcile"]).code(5);

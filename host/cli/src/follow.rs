@@ -29,6 +29,10 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// A step gets stuck and the next begins in the same moment; only after this long without one the job waits.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// A daemon that begins a job's step again says so; one that took the whole job from a backup, or lost what it was told,
+/// may say nothing. So a job that is silent is asked for now and then, whatever its steps seem to do.
+const DOUBT: Duration = Duration::from_secs(5);
+
 /// Version of the lines that `-o jsonl` prints.
 const UI_VERSION: &str = "1.0";
 
@@ -119,15 +123,19 @@ async fn connected(
         view.say("connected again");
     }
     let mut parser = Parser::default();
+    let mut asked: Option<Instant> = None;
     loop {
         let bytes = match tokio::time::timeout(SETTLE, stream.next()).await {
             Ok(Some(Ok(bytes))) => bytes,
             Ok(Some(Err(_)) | None) => return Ok(rest(client, id).await?.map_or(Pause::Cut, Pause::Rests)),
             // Nothing happened for a while: either something takes its time, or the job waits for a person.
-            Err(_) if progress.may_rest() => match rest(client, id).await? {
-                Some(job) => return Ok(Pause::Rests(job)),
-                None => continue,
-            },
+            Err(_) if progress.may_rest() || asked.is_none_or(|asked| asked.elapsed() > DOUBT) => {
+                asked = Some(Instant::now());
+                match rest(client, id).await? {
+                    Some(job) => return Ok(Pause::Rests(job)),
+                    None => continue,
+                }
+            }
             Err(_) => continue,
         };
         for message in parser.feed(&bytes) {
@@ -140,11 +148,8 @@ async fn connected(
 /// The job, if nothing will happen to it without a person.
 async fn rest(client: &Client, id: &str) -> Result<Option<Box<JobView>>, Failure> {
     let job: JobView = client.get(&["jobs", id]).await?;
-    let is_busy = job
-        .steps
-        .iter()
-        .any(|step| matches!(step.status.as_str(), "running" | "retrying"));
-    let rests = job.ended_at.is_some() || (job.status == "stuck" && !is_busy);
+    // A job counts as stuck only while none of its steps runs or will by itself.
+    let rests = job.ended_at.is_some() || job.status == "stuck";
     Ok(rests.then(|| Box::new(job)))
 }
 

@@ -163,11 +163,15 @@ fn step_words(step: &StepView) -> String {
 /// What a job waits for, and the commands that take it on.
 pub(crate) fn stuck(job: &JobView) -> String {
     let stuck: Vec<&StepView> = job.steps.iter().filter(|step| step.status == "stuck").collect();
+    // A job that a restore left waits as a whole, and says itself what is to be done.
+    let why = match &job.reason {
+        Some(reason) if stuck.is_empty() => reason.clone(),
+        _ => format!("{} stuck", count(stuck.len(), "step")),
+    };
     let mut words = format!(
-        "{}: job {} needs a person: {} stuck. It keeps its machines locked until somebody decides.\n",
+        "{}: job {} needs a person: {why}. It keeps its machines locked until somebody decides.\n",
         style::warning("stuck"),
         job.id,
-        count(stuck.len(), "step")
     );
     for step in stuck {
         words.extend([format!("\n  {}  {}\n", style::warning(&step.id), step_words(step))]);
