@@ -74,7 +74,13 @@ fn b03_b04_b05_b21_b26_b27_b28_b30_f31_out_back_onto_its_own_disks_and_out_again
     );
     refused(&world, "reprotect", &json!({}), &["commit"]);
 
-    // B27: the cloud machines go. B28: back, and not replicating.
+    // B27: the cloud machines go, which wants the name typed. B28: back, and not replicating.
+    refused(
+        &world,
+        "commit",
+        &json!({"confirm": null}),
+        &["LF0208", "deletes the machine away"],
+    );
     world.succeed("commit", &json!({}));
     for machine in cloud.values() {
         assert!(world.lab.machine(AWAY, machine).is_none(), "{machine} is still there");
@@ -154,7 +160,7 @@ fn b05_f20_records_that_a_change_of_point_gave_up_do_not_come_home() {
         .into_iter()
         .find(|point| point.source_time_ms < newest.source_time_ms)
         .unwrap();
-    let change = json!({"items": ["db"], "point": "custom", "point-params": {"db": older.id}});
+    let change = json!({"items": ["db"], "confirm": "db", "point": "custom", "point-params": {"db": older.id}});
     world.succeed("change-point", &change);
     world.succeed("commit", &json!({}));
     let job = world.succeed("reprotect", &json!({}));

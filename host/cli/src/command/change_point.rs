@@ -5,7 +5,7 @@ use landfall_daemon::api::wire::JobRequest;
 
 use super::Context;
 use super::failover::pair;
-use super::request::{Start, Subject};
+use super::request::{Start, Subject, Typed};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -23,6 +23,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     point_param: Vec<(String, String)>,
     #[command(flatten)]
+    typed: Typed,
+    #[command(flatten)]
     start: Start,
 }
 
@@ -32,13 +34,8 @@ impl Arguments {
             point: Some(self.point),
             policy: self.policy,
             point_params: self.point_param.into_iter().collect(),
-            ..self.subject.request("change-point")?
+            ..self.typed.apply(self.subject.request("change-point")?)
         };
-        if !self.start.dry_run {
-            context
-                .out
-                .note("what the recovered machines wrote since their failover is lost with the change");
-        }
         self.start.run(context, request).await
     }
 }

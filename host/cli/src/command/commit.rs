@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Context;
-use super::request::{Start, Subject};
+use super::request::{Start, Subject, Typed};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -12,12 +12,14 @@ pub(super) struct Arguments {
     #[command(flatten)]
     subject: Subject,
     #[command(flatten)]
+    typed: Typed,
+    #[command(flatten)]
     start: Start,
 }
 
 impl Arguments {
     pub(super) async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let request = self.subject.request("commit")?;
+        let request = self.typed.apply(self.subject.request("commit")?);
         if !self.start.dry_run {
             context
                 .out

@@ -1,16 +1,13 @@
 //! `landfall failover`: the button. A test asks for nothing; a real one wants the name typed.
 
-use std::io::BufRead;
-
 use clap::{Args, ValueEnum};
 use landfall_daemon::api::wire::JobRequest;
 use landfall_recovery::words::Direction;
 
 use super::Context;
-use super::request::{Settings, Start, Subject};
+use super::request::{Settings, Start, Subject, ask};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -44,9 +41,6 @@ pub(super) struct Arguments {
     /// be proved off all the same
     #[arg(long)]
     no_shutdown: bool,
-    /// Which way, where machines of the plan disagree; a failover back home wants it said
-    #[arg(long, value_name = "DIRECTION", value_parser = direction)]
-    direction: Option<Direction>,
     /// Of a plan only this group and those after it
     #[arg(long, value_name = "GROUP")]
     from_group: Option<String>,
@@ -86,14 +80,6 @@ impl Kind {
     }
 }
 
-fn direction(text: &str) -> Result<Direction, String> {
-    match text {
-        "forward" => Ok(Direction::Forward),
-        "reverse" => Ok(Direction::Reverse),
-        _ => Err("write `forward` or `reverse`".to_owned()),
-    }
-}
-
 fn span(text: &str) -> Result<u64, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     u64::try_from(span.as_millis()).map_err(|_| "it lies in the past".to_owned())
@@ -106,10 +92,11 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 
 impl Arguments {
     pub(super) async fn run(self, context: &Context, way: Option<Direction>) -> Result<Exit, Failure> {
+        let asked = self.settings.apply(self.subject.request(self.kind.operation())?);
         let request = JobRequest {
             fence_on_return: self.fence_on_return,
             shutdown: self.no_shutdown.then_some(false),
-            direction: self.direction.or(way),
+            direction: asked.direction.or(way),
             from_group: self.from_group,
             pause_before: self.pause_before,
             ttl_ms: self.ttl,
@@ -119,27 +106,23 @@ impl Arguments {
             test_network: self.test_network,
             accept_split_brain_risk: self.accept_split_brain_risk,
             inject: self.inject.into_iter().collect(),
-            ..self.settings.apply(self.subject.request(self.kind.operation())?)
+            ..asked
         };
         let needs_name = self.kind != Kind::Test && !self.start.dry_run;
         let confirm = match self.confirm {
-            None if needs_name && context.asks => ask(&request)?,
+            None if needs_name && context.asks => Some(ask(&question(&request))?),
             given => given,
         };
         self.start.run(context, JobRequest { confirm, ..request }).await
     }
 }
 
-/// Asks for the name. What was typed is checked by the daemon, as for everybody else.
-fn ask(request: &JobRequest) -> Result<Option<String>, Failure> {
+fn question(request: &JobRequest) -> String {
     let name = request.plan.clone().unwrap_or_else(|| request.items.join(","));
-    output::say(&format!(
+    format!(
         "This is a real {} of `{name}`. Type its name to go on:",
         request.operation
-    ));
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(Some(line.trim().to_owned()))
+    )
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! What the commands that start a job share: who it is about, and what follows the start.
 
+use std::io::BufRead;
+
 use clap::Args;
 use landfall_daemon::api::wire::{JobRequest, JobView};
+use landfall_recovery::codes;
+use landfall_recovery::words::Direction;
 
 use super::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{follow, render, style};
+use crate::{follow, output, render, style};
 
 /// A plan, some machines of it, or machines without a plan.
 #[derive(Debug, Args)]
@@ -27,6 +31,17 @@ pub(super) struct Subject {
     /// Leave this machine out; may be given more than once
     #[arg(long, value_name = "ITEM")]
     exclude: Vec<String>,
+    /// `forward` or `reverse`, where machines of the plan would go different ways; the others are left out
+    #[arg(long, value_name = "DIRECTION", value_parser = direction)]
+    direction: Option<Direction>,
+}
+
+pub(super) fn direction(text: &str) -> Result<Direction, String> {
+    match text {
+        "forward" => Ok(Direction::Forward),
+        "reverse" => Ok(Direction::Reverse),
+        _ => Err("write `forward` or `reverse`".to_owned()),
+    }
 }
 
 /// What the adapters are told beside the inventory.
@@ -82,6 +97,7 @@ impl Subject {
             plan,
             items,
             exclude: self.exclude.clone(),
+            direction: self.direction,
             ..JobRequest::default()
         })
     }
@@ -103,7 +119,18 @@ impl Start {
     pub(super) async fn run(&self, context: &Context, mut request: JobRequest) -> Result<Exit, Failure> {
         let (client, out) = (context.client()?, context.out);
         request.dry_run = self.dry_run;
-        let job: JobView = client.post(&["jobs"], &request).await?;
+        let mut answer = client.post(&["jobs"], &request).await;
+        if let Err(Failure::Problem(problem)) = &answer
+            && problem.code == codes::NOT_CONFIRMED
+            && request.confirm.is_none()
+            && context.asks
+        {
+            // Only the daemon knows whether this is one of the cases that want it.
+            output::say(&problem.detail);
+            request.confirm = Some(ask("Type its name to go on:")?);
+            answer = client.post(&["jobs"], &request).await;
+        }
+        let job: JobView = answer?;
         if self.dry_run {
             out.one(&job, || render::dry_run(&job, out.verbose > 0))?;
             return Ok(Exit::Ok);
@@ -125,6 +152,14 @@ impl Start {
     }
 }
 
+/// Asks a person. What was typed is checked by the daemon, as for everybody else.
+pub(super) fn ask(question: &str) -> Result<String, Failure> {
+    output::say(question);
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +171,7 @@ mod tests {
             item: owned(item),
             only: owned(only),
             exclude: Vec::new(),
+            direction: None,
         }
     }
 

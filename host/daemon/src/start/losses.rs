@@ -3,7 +3,7 @@
 use landfall_recovery::codes;
 use landfall_recovery::freeze::{Frozen, FrozenItem, Keep};
 use landfall_recovery::operations::Operation;
-use landfall_recovery::words::{Finding, Severity};
+use landfall_recovery::words::{Direction, Finding, Severity};
 
 use super::look::Listing;
 use crate::preflight::finding;
@@ -49,6 +49,13 @@ pub(super) fn gives_up(frozen: &Frozen, listing: &Listing) -> Vec<Finding> {
         Operation::Unprotect => {
             let unseen = listing.unseen(&item.item)?;
             Some(format!("{unseen}: the replica that it deletes may be the only copy"))
+        }
+        // Home was chosen, and the machine away is deleted with what it had that home has not.
+        Operation::Commit if frozen.direction == Direction::Reverse => {
+            Some("it deletes the machine away from home, with its points".to_owned())
+        }
+        Operation::ChangePoint => {
+            Some("what the recovered machine wrote since its failover is lost with the change".to_owned())
         }
         Operation::Release => Some("it lets go of what is away from home, for ever".to_owned()),
         _ => None,

@@ -152,7 +152,7 @@ pub(super) fn play(program: &Path, plugins: &Path, directory: &Path, image: &Ima
     Story::turn(&landfall, &mut tiers, HOME)?;
     step("Failback, planned");
     story.planned(&mut landfall, &mut tiers, &south, Way::Back)?;
-    landfall.job(&["commit", PLAN])?;
+    landfall.job(&["commit", PLAN, "--confirm", PLAN])?;
     ensure!(
         machines(&landfall, "south")?.is_empty(),
         "the commit left machines at south"
