@@ -69,6 +69,13 @@ fn f13_a_plan_whose_machines_disagree_is_refused_until_a_direction_is_chosen() {
     let refused = world.ask("planned-failover", &json!({}));
     assert!(refused.text.contains("LF0222"), "{}", refused.text);
     assert!(refused.text.contains("`db` would go reverse") && refused.text.contains("`web` would go forward"));
+    // A test of both would go both ways; of one it is cleaned up without a word about directions.
+    let refused = world.cli(&["unprotect", "hr"]).code(5);
+    assert!(refused.err.contains("LF0222"), "{}", refused.err);
+    let dry = world.cli(&["unprotect", "hr", "--direction", "reverse", "--dry-run"]).code(0);
+    assert!(dry.out.contains("db") && !dry.out.contains("delete-replica/web"), "{}", dry.out);
+    world.succeed("test", &json!({"plan": "hr", "items": ["web"]}));
+    world.cli(&["cleanup", "hr"]).code(0);
     let job = world.succeed("planned-failover", &json!({"direction": "forward"}));
     assert_eq!(job.items.len(), 1);
     assert!(
@@ -98,6 +105,14 @@ fn f20_f21_a_recovered_machine_changes_its_point_until_the_commit() {
     assert!(older.len() >= 2);
     for point in older.iter().take(2) {
         let params = json!({"items": ["db"], "point": "custom", "point-params": {"db": point.id}});
+        // What it wrote since is lost, so that the name is typed.
+        let refused = world.ask("change-point", &params);
+        assert!(
+            refused.text.contains("LF0208") && refused.text.contains("is lost"),
+            "{}",
+            refused.text
+        );
+        let params = json!({"items": ["db"], "point": "custom", "point-params": {"db": point.id}, "confirm": "db"});
         let job = world.succeed("change-point", &params);
         assert_eq!(job.item("db").point.as_ref().unwrap().id, point.id);
         let machine = out.item("db").machine.clone().unwrap();

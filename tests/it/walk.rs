@@ -103,8 +103,13 @@ impl Walk {
         let away = |known: &Known| matches!(known.phase.as_str(), "failed-over" | "committed");
         let turns = matches!(operation, "reprotect" | "planned-failover" | "unplanned-failover");
         let reverse = |known: &Known| known.reverse != (turns && away(known));
-        let agree = before.iter().all(|known| reverse(known) == reverse(&before[0]));
         let allowed = |answer: &String| answer == "allowed";
+        // Machines that are passed over have no say in the direction.
+        let passes = SETTLING.contains(&operation) && answers.iter().any(allowed);
+        let said = before.iter().zip(&answers);
+        let mut ways = said.filter(|(_, answer)| !passes || *answer != "illegal").map(|(known, _)| reverse(known));
+        let way = ways.next();
+        let agree = ways.all(|other| Some(other) == way);
         let settles = SETTLING.contains(&operation)
             && answers.iter().any(allowed)
             && answers.iter().all(|answer| answer != "blocked");

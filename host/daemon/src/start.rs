@@ -272,16 +272,7 @@ fn legal(
                     cause: reason,
                     cure,
                 };
-                let settled = matches!(
-                    operation,
-                    Operation::Protect
-                        | Operation::Cleanup
-                        | Operation::Commit
-                        | Operation::ResumeProtection
-                        | Operation::Fence
-                        | Operation::Unprotect
-                );
-                if settled && code == codes::NOT_LEGAL {
+                if operation.passes_over() && code == codes::NOT_LEGAL {
                     passed.push(finding);
                 } else {
                     findings.push(finding);

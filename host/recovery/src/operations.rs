@@ -95,6 +95,21 @@ impl Operation {
         }
     }
 
+    /// It brings a plan into a state, and passes over the machines that are in it already. The others refuse a plan of
+    /// which a machine cannot come along: a person who fails over a plan means all of it.
+    pub fn passes_over(self) -> bool {
+        matches!(
+            self,
+            Self::Protect | Self::Cleanup | Self::Commit | Self::ResumeProtection | Self::Fence | Self::Unprotect
+        )
+    }
+
+    /// It is legal in this state at some platform.
+    pub fn fits(self, state: &ItemState) -> bool {
+        let ways = [WayBack::Reprotect, WayBack::ReverseReplication, WayBack::PlannedFailover];
+        ways.into_iter().any(|way_back| legal(state, way_back, self))
+    }
+
     /// Which way a job goes that does this to an item in this state.
     pub fn direction(self, state: &ItemState) -> Direction {
         match self {

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use landfall_daemon::api::wire::JobRequest;
+use landfall_recovery::words::Direction;
 
 use super::Context;
-use super::request::{Settings, Start};
+use super::request::{Settings, Start, direction};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -16,6 +17,9 @@ pub(super) struct Arguments {
     /// All items of a plan
     #[arg(long)]
     plan: Option<String>,
+    /// `forward` or `reverse`, where machines of the plan would go different ways; the others are left out
+    #[arg(long, value_name = "DIRECTION", value_parser = direction)]
+    direction: Option<Direction>,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -29,6 +33,7 @@ impl Arguments {
             operation: "protect".to_owned(),
             plan,
             items,
+            direction: self.direction,
             ..JobRequest::default()
         };
         self.start.run(context, self.settings.apply(request)).await

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use landfall_recovery::codes;
 use landfall_recovery::diagnostic::suggest;
 use landfall_recovery::document::{Group, Plan, PointChoice};
+use landfall_recovery::item::ItemState;
 use landfall_recovery::operations::Operation;
 use landfall_recovery::words::{Direction, Finding, Millis, Severity};
 
@@ -117,14 +118,33 @@ pub(super) fn direction_of(
     names: Vec<String>,
     wanted: Option<Direction>,
 ) -> Result<(Direction, Vec<String>, Vec<Finding>), Refusal> {
-    let directed: Vec<(String, Direction)> = {
+    let states: Vec<(String, ItemState)> = {
         let world = engine.world();
-        let way = |name: String| {
-            let direction = operation.direction(&world.state(&name));
-            (name, direction)
+        let state = |name: String| {
+            let state = world.state(&name);
+            (name, state)
         };
-        names.into_iter().map(way).collect()
+        names.into_iter().map(state).collect()
     };
+    choose_direction(operation, &states, wanted)
+}
+
+fn choose_direction(
+    operation: Operation,
+    states: &[(String, ItemState)],
+    wanted: Option<Direction>,
+) -> Result<(Direction, Vec<String>, Vec<Finding>), Refusal> {
+    // Machines that would be passed over have no say; if there are no others, it is said of them that there is nothing
+    // to do, whatever their direction.
+    let has_say = |state: &ItemState| !operation.passes_over() || operation.fits(state);
+    let own = |(name, state): &(String, ItemState)| (name.clone(), operation.direction(state));
+    let (asked, idle): (Vec<_>, Vec<_>) = states.iter().partition(|(_, state)| has_say(state));
+    let directed: Vec<(String, Direction)> = asked.into_iter().map(own).collect();
+    let idle: Vec<(String, Direction)> = idle.into_iter().map(own).collect();
+    if directed.is_empty() {
+        let direction = wanted.or(idle.first().map(|(_, own)| *own)).unwrap_or_default();
+        return Ok((direction, idle.into_iter().map(|(name, _)| name).collect(), Vec::new()));
+    }
     let goes = |direction: Direction| directed.iter().any(|(_, own)| *own == direction);
     let direction = match (wanted, goes(Direction::Forward), goes(Direction::Reverse)) {
         (Some(direction), ..) => direction,
@@ -155,7 +175,14 @@ pub(super) fn direction_of(
         let what = format!("{operation} is refused: none of its machines would go {direction}");
         return Err(Refusal::findings(codes::DIRECTIONS_DISAGREE, what, findings));
     }
-    Ok((direction, fits.into_iter().map(|(name, _)| name).collect(), findings))
+    // In the order in which they were named: an idle machine may still be one that nothing may be asked of now.
+    let taken: BTreeSet<&String> = fits
+        .iter()
+        .chain(idle.iter().filter(|(_, own)| *own == direction))
+        .map(|(name, _)| name)
+        .collect();
+    let names = states.iter().map(|(name, _)| name).filter(|name| taken.contains(name));
+    Ok((direction, names.cloned().collect(), findings))
 }
 
 /// A real failover wants its name typed, and one that leads home its direction said.
@@ -193,4 +220,44 @@ pub(super) fn typed(
     }
     let what = format!("a {operation} of `{}` was not confirmed", plan.name);
     Err(Refusal::findings(codes::NOT_CONFIRMED, what, losses.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landfall_recovery::item::{Overlay, Phase};
+
+    fn item(name: &str, direction: Direction, test: Overlay) -> (String, ItemState) {
+        let state = ItemState {
+            phase: Phase::Protected,
+            direction,
+            overlay: test,
+            ..ItemState::default()
+        };
+        (name.to_owned(), state)
+    }
+
+    #[test]
+    fn f13_only_machines_with_something_to_do_have_a_say_in_the_direction() {
+        let states = [
+            item("out", Direction::Forward, Overlay::Tested),
+            item("back", Direction::Reverse, Overlay::None),
+        ];
+        let (direction, names, findings) = choose_direction(Operation::Cleanup, &states, None).unwrap();
+        assert_eq!((direction, names), (Direction::Forward, vec!["out".to_owned()]));
+        assert!(findings.is_empty(), "{findings:?}");
+        // A plan is not failed over in part, and both can be unprotected.
+        for operation in [Operation::Test, Operation::Unprotect] {
+            assert!(choose_direction(operation, &states, None).is_err(), "{operation}");
+            let (_, names, findings) = choose_direction(operation, &states, Some(Direction::Reverse)).unwrap();
+            assert_eq!((names, findings.len()), (vec!["back".to_owned()], 1));
+        }
+        // Where there is nothing to do at all, it is not the directions that stand against it.
+        let states = [
+            item("out", Direction::Forward, Overlay::None),
+            item("back", Direction::Reverse, Overlay::None),
+        ];
+        let (_, names, _) = choose_direction(Operation::Cleanup, &states, None).unwrap();
+        assert_eq!(names.len(), 2);
+    }
 }
