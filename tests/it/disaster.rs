@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::answers::Job;
 use crate::harness::documents::{Inventory, plan};
+use crate::harness::eventually;
 use crate::harness::lab::{AWAY, HOME};
 use crate::harness::world::World;
 
@@ -22,6 +23,8 @@ fn text<'a>(proof: &'a Value, path: &str) -> &'a str {
 fn f15_x03_with_the_risk_accepted_a_lost_source_does_not_stop_the_failover() {
     let world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
     world.lab.lose_home(true);
+    let error = || world.api.get::<Value>("api/v1/items/db")["replication-error"].clone();
+    eventually("its replication fails", || (!error().is_null()).then_some(()));
     let ended = world
         .cli(&[
             "failover",
@@ -51,6 +54,8 @@ fn f15_x03_with_the_risk_accepted_a_lost_source_does_not_stop_the_failover() {
         assert!(world.lab.is_on(AWAY, job.item(item).machine.as_ref().unwrap()));
         assert!(world.item(item).risk_accepted);
     }
+    // Where they run now, nothing replicates that could fail.
+    assert!(error().is_null(), "{}", error());
     world.lab.assert_sound();
 }
 

@@ -72,8 +72,14 @@ fn f13_a_plan_whose_machines_disagree_is_refused_until_a_direction_is_chosen() {
     // A test of both would go both ways; of one it is cleaned up without a word about directions.
     let refused = world.cli(&["unprotect", "hr"]).code(5);
     assert!(refused.err.contains("LF0222"), "{}", refused.err);
-    let dry = world.cli(&["unprotect", "hr", "--direction", "reverse", "--dry-run"]).code(0);
-    assert!(dry.out.contains("db") && !dry.out.contains("delete-replica/web"), "{}", dry.out);
+    let dry = world
+        .cli(&["unprotect", "hr", "--direction", "reverse", "--dry-run"])
+        .code(0);
+    assert!(
+        dry.out.contains("db") && !dry.out.contains("delete-replica/web"),
+        "{}",
+        dry.out
+    );
     world.succeed("test", &json!({"plan": "hr", "items": ["web"]}));
     world.cli(&["cleanup", "hr"]).code(0);
     let job = world.succeed("planned-failover", &json!({"direction": "forward"}));
@@ -132,9 +138,29 @@ fn f27_after_a_cancel_the_state_is_shown_and_protection_goes_on() {
     world.lab.latency("create-machine", 4_000, 4_000);
     let job = world.launch("planned-failover", &json!({}));
     world.step_is(&job.id, "create/db", "running");
-    world.cli(&["job", "cancel", &job.id, "--reason", "wrong plan"]);
+    let said = world.cli(&["job", "cancel", &job.id, "--reason", "wrong plan"]);
+    assert!(said.err.contains("goes on only where the source still runs"), "{said}");
     let job = world.rest(&job.id);
     assert_eq!(job.status, "cancelled");
+    // Of a job that is over no machine is under way.
+    for item in ITEMS {
+        let status = job.item(item).status.as_str();
+        assert!(
+            ["cancelled", "left-out", "not-run"].contains(&status),
+            "{item}: {status}"
+        );
+    }
+    // That they look healthy to whom asks only for their phase is not left at that.
+    let off = format!("source switched off by job {}", job.id);
+    for show in [&["item", "list"][..], &["item", "show", "db"]] {
+        let said = world.cli(show).code(0);
+        assert!(
+            said.out.contains(&off) && said.out.contains("resume-protection") && said.out.contains("job retry"),
+            "{said}"
+        );
+    }
+    let shown: serde_json::Value = world.api.get("api/v1/items/db");
+    assert_eq!(shown["source-stopped"], true);
     let db = world.item("db");
     assert_eq!(
         (db.phase.as_str(), db.trouble.as_deref()),
@@ -146,6 +172,8 @@ fn f27_after_a_cancel_the_state_is_shown_and_protection_goes_on() {
         assert!(world.lab.is_on(HOME, &format!("vm-{item}")));
         assert_eq!(world.item(item).trouble, None);
     }
+    let said = world.cli(&["item", "list"]).code(0);
+    assert!(!said.out.contains("switched off"), "{said}");
     // It replicates again, and can go.
     let before = world.points("db").first().map(|point| point.id.clone());
     eventually("a new point", || {
@@ -490,7 +518,7 @@ fn b01_what_is_lost_away_from_home_is_let_go() {
 #[test]
 fn b27_a_commit_at_home_ends_though_the_site_away_is_gone() {
     let world = world();
-    let only = json!({"items": ["db"]});
+    let only = json!({"items": ["db"], "confirm": "db"});
     world.succeed("planned-failover", &json!({"items": ["db"], "confirm": "db"}));
     world.succeed("commit", &only);
     world.succeed("reprotect", &only);

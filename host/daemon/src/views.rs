@@ -158,6 +158,10 @@ fn job_item(job: &Job, item: &str) -> JobItemView {
         .find(|(step, state)| step.kind == StepKind::Start && state.status == Status::Done);
     let rto_ms = started.and_then(|(_, state)| Some(state.ended_at?.saturating_sub(frozen.requested_at)));
     let (stage, status) = stage_of(job, item);
+    let status = job
+        .outcome
+        .as_ref()
+        .map_or(status, |(outcome, _)| ended_as(status, *outcome));
     JobItemView {
         item: item.to_owned(),
         source_site: known.item.source.site.clone(),
@@ -181,6 +185,15 @@ fn job_item(job: &Job, item: &str) -> JobItemView {
         rpo_ms: point.as_ref().and_then(|point| point.rpo_ms),
         rto_ms,
         proof: proof(job, item).map(|proof| name_of(&proof.kind)).or(isolated),
+    }
+}
+
+/// How a machine ended with its job: one that was under way, or waited for a person, ended as the job did.
+fn ended_as(status: &'static str, outcome: Outcome) -> &'static str {
+    match status {
+        "running" | "stuck" => outcome_name(outcome),
+        "pending" => "not-run",
+        status => status,
     }
 }
 
@@ -313,6 +326,8 @@ pub(crate) fn item(world: &World, name: &str, now: Millis) -> Option<ItemView> {
             .as_ref()
             .and_then(|operation| operation.trouble)
             .map(|trouble| name_of::<Trouble>(&trouble)),
+        source_stopped: state.source_stopped,
+        restored: state.restored,
         risk_accepted: state.risk_accepted,
         both_active: state.both_active,
         test_until: state.test_until,
@@ -323,7 +338,8 @@ pub(crate) fn item(world: &World, name: &str, now: Millis) -> Option<ItemView> {
         seeded_percent: seeded(&state, progress.transfer),
         bytes_sent: progress.bytes_sent,
         rpo_missed_since: world.missed.get(name).copied(),
-        replication_error: progress.error.map(|(text, _)| text),
+        // Where nothing replicates any more, what failed last is of no concern.
+        replication_error: progress.error.filter(|_| replicates).map(|(text, _)| text),
         operations: BTreeMap::new(),
     })
 }
@@ -401,7 +417,11 @@ fn outcome(step: Option<String>, result: &StepResult) -> (&'static str, Option<S
 
 fn decision_words(decision: &Decision) -> (&'static str, Option<StepIndex>, String) {
     match decision {
-        Decision::Retry { steps } => ("retry", steps.first().copied(), format!(" of {} steps", steps.len())),
+        Decision::Retry { steps } => (
+            "retry",
+            steps.first().copied(),
+            format!(" of {} step{}", steps.len(), if steps.len() == 1 { "" } else { "s" }),
+        ),
         Decision::Repin { pins, steps, reason } => {
             let names: Vec<&str> = pins.keys().map(String::as_str).collect();
             (

@@ -328,13 +328,14 @@ async fn decide(
     Ok(Exit::Ok)
 }
 
-/// A cancelled failover leaves machines as they are then, and replication has stopped already (F27): said first.
+/// A cancelled failover leaves machines as they are then, and replication stopped with it (F27): said first.
 async fn cancel(client: &Client, context: &Context, job: &str, reason: String) -> Result<Exit, Failure> {
     let view: JobView = client.get(&["jobs", job]).await?;
     if view.operation.ends_with("-failover") && view.ended_at.is_none() {
         output::say(&format!(
-            "{}: replication of the machines has stopped already; what was done stays done, and `landfall \
-             resume-protection` goes back to the sources afterwards",
+            "{}: replication of the machines has stopped with the failover, and goes on only where the source still \
+             runs; what was done stays done: a source that was switched off stays off, until `landfall \
+             resume-protection` goes back to it, or `landfall job retry {job}` goes on",
             style::warning("warning")
         ));
         if context.asks && !agreed(job)? {

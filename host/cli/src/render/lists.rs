@@ -148,13 +148,18 @@ pub(crate) fn items(items: &[ItemView]) -> String {
         "note",
     ];
     let rows = items.iter().map(|item| {
+        // Where its data comes from, and where it goes.
+        let (from, to) = match item.direction.as_str() {
+            "reverse" => (&item.target_site, &item.source_site),
+            _ => (&item.source_site, &item.target_site),
+        };
         [
             item.name.clone(),
             phase(item),
             item.test.clone(),
             item.active_site.clone(),
-            item.source_site.clone(),
-            item.target_site.clone(),
+            from.clone(),
+            to.clone(),
             span_or_none(item.rpo_ms),
             span(item.rpo_target_ms),
             item.points.to_string(),
@@ -188,10 +193,25 @@ fn item_note(item: &ItemView) -> String {
     if item.both_active {
         notes.push("RUNS AT BOTH SITES".to_owned());
     }
+    if item.source_stopped && (item.job.is_none() || item.trouble.is_some()) {
+        notes.push(source_stopped(item));
+    }
+    if item.restored {
+        notes.push("not compared since the restore: `landfall reconcile`".to_owned());
+    }
     if item.risk_accepted {
         notes.push("split-brain risk accepted".to_owned());
     }
     notes.join("; ")
+}
+
+/// A failover that broke off left the machine off, whatever its phase says.
+fn source_stopped(item: &ItemView) -> String {
+    let by = item
+        .job
+        .as_deref()
+        .map_or_else(|| "a failover".to_owned(), |job| format!("job {job}"));
+    format!("source switched off by {by}: `landfall resume-protection`, or `landfall job retry`")
 }
 
 /// `landfall item show`.
@@ -225,6 +245,12 @@ pub(crate) fn item(item: &ItemView) -> String {
         ("trouble", item.trouble.clone()),
         ("comes back to", item.location.clone()),
         ("test ends", item.test_until.map(time)),
+        (
+            "state",
+            item.restored
+                .then(|| "restored from a backup, not compared with the sites: `landfall reconcile`".to_owned()),
+        ),
+        ("source is", item.source_stopped.then(|| source_stopped(item))),
         (
             "runs",
             item.both_active

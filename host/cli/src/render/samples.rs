@@ -24,6 +24,8 @@ pub(crate) fn item(name: &str) -> ItemView {
         replication_group: None,
         job: None,
         trouble: None,
+        source_stopped: false,
+        restored: false,
         risk_accepted: false,
         both_active: false,
         test_until: None,

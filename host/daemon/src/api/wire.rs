@@ -304,6 +304,7 @@ pub struct DecisionRequest {
 }
 
 /// A protected item.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, read by name")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ItemView {
@@ -338,6 +339,12 @@ pub struct ItemView {
     /// `failed`, `cancelled` or `abandoned` if that job did not go well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// A failover switched its source off, or keeps it from starting, and no machine took its place yet.
+    #[serde(default)]
+    pub source_stopped: bool,
+    /// Its state comes from a backup and was not compared with its sites yet: nothing may be asked of it.
+    #[serde(default)]
+    pub restored: bool,
     /// It was activated on a person's word.
     pub risk_accepted: bool,
     /// The source that it was recovered without runs again beside it.
