@@ -13,6 +13,8 @@ use futures_util::future::join_all;
 use landfall_recovery::codes;
 use landfall_recovery::document::Item;
 use landfall_recovery::item::{ItemState, Phase};
+use landfall_recovery::job::Status;
+use landfall_recovery::operations::Operation;
 use landfall_recovery::words::{Failure, Finding, Severity};
 use landfall_runtime::contract::adapter::{Machine, Owned, Power};
 use landfall_store::{Batch, Space};
@@ -44,10 +46,25 @@ struct Seen {
     owned: Vec<Owned>,
 }
 
+/// What a site may have of an item though the item's state does not know of it.
+#[derive(Default)]
+struct Excused {
+    /// By job and step: what a job that the backup has unfinished made after it. Taken up again it finds that under its key.
+    unfinished: BTreeSet<(String, String)>,
+    /// A release left it behind, and named it.
+    released: BTreeSet<String>,
+}
+
 type Sites = BTreeMap<String, Result<Seen, Failure>>;
 
 /// The points of an item's replica, by replica: it may be another one by the time of the comparison.
 type Points = BTreeMap<String, (String, Result<Catalogue, Failure>)>;
+
+/// Jobs that are read at once.
+const JOBS_AT_ONCE: u32 = 500;
+
+/// As its row has it, a job that went well.
+const SUCCEEDED: &str = "succeeded";
 
 /// As long as a site is waited for that lists what it has: longer than one call may take, and far less than the person
 /// who asked waits.
@@ -63,6 +80,7 @@ pub(crate) async fn reconcile(
     let items = subjects(engine, names)?;
     let sites = read_sites(engine, &items).await;
     let points = read_points(engine, &items, &sites).await;
+    let mut released = released(engine)?;
     let _freezing = engine.freezing.lock().await;
     // A job that holds an item changes it without the lock above.
     let _alone = engine.changing.write().await;
@@ -73,7 +91,11 @@ pub(crate) async fn reconcile(
             continue;
         };
         let (catalogue, mut findings) = known_points(&item, &state, &points);
-        findings.extend(compare(&item, &state, &sites));
+        let excused = Excused {
+            unfinished: unfinished(engine, &item.name),
+            released: released.remove(&item.name).unwrap_or_default(),
+        };
+        findings.extend(compare(&item, &state, &excused, &sites));
         if !stands_as(&before, &state) {
             let cause = "it changed while its sites were read".to_owned();
             findings.push(finding(&item, Severity::Error, cause, "compare it again"));
@@ -220,7 +242,7 @@ fn known_points(item: &Item, state: &ItemState, points: &Points) -> (Option<Cata
 }
 
 /// What the sites say that the state does not, and the other way round.
-fn compare(item: &Item, state: &ItemState, sites: &Sites) -> Vec<Finding> {
+fn compare(item: &Item, state: &ItemState, excused: &Excused, sites: &Sites) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut seen = BTreeMap::new();
     for (role, site) in [("source", &item.source.site), ("target", &item.target_site)] {
@@ -247,10 +269,10 @@ fn compare(item: &Item, state: &ItemState, sites: &Sites) -> Vec<Finding> {
     }
     if let Some(target) = seen.get("target") {
         found.extend(missing(item, state, target));
-        found.extend(unknown(item, state, &item.target_site, target));
+        found.extend(unknown(item, state, excused, &item.target_site, target));
     }
     if let Some(source) = seen.get("source") {
-        found.extend(unknown(item, state, &item.source.site, source));
+        found.extend(unknown(item, state, excused, &item.source.site, source));
         found.extend(running(item, state, source));
     }
     found
@@ -276,7 +298,7 @@ fn missing(item: &Item, state: &ItemState, target: &Seen) -> Vec<Finding> {
 
 /// Made by this installation, and the state does not know of it: after the backup, or by a daemon that a restore
 /// replaced and that woke up.
-fn unknown(item: &Item, state: &ItemState, site: &str, seen: &Seen) -> Vec<Finding> {
+fn unknown(item: &Item, state: &ItemState, excused: &Excused, site: &str, seen: &Seen) -> Vec<Finding> {
     let known = known(state);
     let strange = |owned: &&Owned| owned.item.as_ref() == Some(&item.name) && !known.contains(owned.id.as_str());
     let (why, cure) = if state.restored {
@@ -296,10 +318,65 @@ fn unknown(item: &Item, state: &ItemState, site: &str, seen: &Seen) -> Vec<Findi
             _ => String::new(),
         };
         let (kind, id, epoch) = (&owned.kind, &owned.id, owned.epoch);
+        let (severity, why, cure) = match (&owned.job, &owned.step) {
+            _ if excused.released.contains(id) => (
+                Severity::Info,
+                "a release left it behind",
+                "if nobody needs it, remove it there",
+            ),
+            (Some(job), Some(step)) if excused.unfinished.contains(&(job.clone(), step.clone())) => (
+                Severity::Info,
+                "the job is unfinished in the backup, and this fits",
+                "`landfall job retry` lets the job go on with it, under the same key",
+            ),
+            _ => (Severity::Error, why, cure),
+        };
         let cause = format!("site `{site}` has the {kind} `{id}`, made{by} under epoch {epoch}: {why}");
-        finding(item, Severity::Error, cause, cure)
+        finding(item, severity, cause, cure)
     };
     seen.owned.iter().filter(strange).map(say).collect()
+}
+
+/// The steps of the job that a restore holds the item with, of which the backup does not say that they are done.
+fn unfinished(engine: &Engine, item: &str) -> BTreeSet<(String, String)> {
+    let holder = engine.world().state(item).holder().map(str::to_owned);
+    let Some(handle) = holder.and_then(|job| engine.jobs().get(&job).cloned()) else {
+        return BTreeSet::new();
+    };
+    let job = handle.job();
+    if job.held.is_none() {
+        return BTreeSet::new();
+    }
+    let open = job.steps_of(item).filter(|(_, state)| {
+        matches!(
+            state.status,
+            Status::Pending | Status::Running { .. } | Status::Backoff { .. } | Status::Stuck { .. }
+        )
+    });
+    open.map(|(step, _)| (job.frozen.job.clone(), step.id.clone()))
+        .collect()
+}
+
+/// What the releases of this installation left behind, by item.
+fn released(engine: &Engine) -> Result<BTreeMap<String, BTreeSet<String>>, Refusal> {
+    let reader = engine.store.reader();
+    let (mut left, mut before) = (BTreeMap::<String, BTreeSet<String>>::new(), None::<String>);
+    loop {
+        let page = reader.jobs(before.as_deref(), JOBS_AT_ONCE)?;
+        for row in &page {
+            if row.operation != Operation::Release.name() || row.outcome != SUCCEEDED {
+                continue;
+            }
+            for (name, item) in reader.frozen(&row.id)?.into_iter().flat_map(|frozen| frozen.items) {
+                let things = left.entry(name).or_default();
+                things.extend(known(&item.state).into_iter().map(str::to_owned));
+            }
+        }
+        before = page.last().map(|row| row.id.clone());
+        if before.is_none() {
+            return Ok(left);
+        }
+    }
 }
 
 /// A source that runs beside the machine that took its place, or does not run though nothing took it: the machine at the

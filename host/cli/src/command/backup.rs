@@ -52,6 +52,11 @@ impl Restore {
     pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
         let data = context.connection.data();
         let now = jiff::Timestamp::now().as_second().cast_unsigned();
+        std::fs::metadata(&self.file).map_err(|source| Failure::File {
+            action: "read",
+            path: self.file.clone(),
+            source,
+        })?;
         let restored = landfall_store::restore(&self.file, &data, now)?;
         context.out.one(&restored, || {
             let Restored {
