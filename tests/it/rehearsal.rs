@@ -200,8 +200,11 @@ fn x08_a_slow_step_takes_its_time_and_faults_are_for_drills_only() {
             vec!["--kind", "test", "--inject", "start/dbb=fail"],
             "did you mean `start/db`",
         ),
-        (vec!["--kind", "test", "--inject", "start/db=explode"], "explode"),
-        (vec!["--kind", "test", "--inject", "start/db=slow:-1s"], "hurried"),
+        (
+            vec!["--kind", "test", "--inject", "start/db=explode"],
+            "fail, crash, repeat, slow and slow:SPAN",
+        ),
+        (vec!["--kind", "test", "--inject", "start/db=slow:-1s"], "negative"),
     ];
     for (arguments, said) in wrong {
         let ended = world.cli(&[vec!["failover", "hr"], arguments].concat()).code(5);

@@ -19,7 +19,7 @@ use landfall_recovery::graph::{Graph, Step, StepKind};
 use landfall_recovery::item::ItemState;
 use landfall_recovery::job::Job;
 use landfall_recovery::operations::{OPERATIONS, Operation, Permission, permission};
-use landfall_recovery::words::{Carried, Direction, EffectFacts, FailoverKind, Finding, Millis, Pairs, Severity};
+use landfall_recovery::words::{self, Carried, Direction, EffectFacts, FailoverKind, Finding, Millis, Pairs, Severity};
 use landfall_store::{Batch, JobRow, Space};
 
 use self::look::Listing;
@@ -378,7 +378,7 @@ fn shape(engine: &Engine, asked: &Asked<'_>, ground: &Ground) -> Result<Frozen, 
         }),
         shutdown: request.shutdown,
         keep: None,
-        test_ttl_ms: (operation == Operation::Test).then(|| request.ttl_ms.unwrap_or(TEST_TTL_MS)),
+        test_ttl_ms: (operation == Operation::Test).then(|| test_ttl(request)).transpose()?,
         options: request.set.clone(),
         injections: injections(operation, &request.inject)?,
         plugins: BTreeMap::new(),
@@ -391,6 +391,18 @@ fn shape(engine: &Engine, asked: &Asked<'_>, ground: &Ground) -> Result<Frozen, 
 
 /// A day: nobody needs a forgotten test machine tomorrow.
 const TEST_TTL_MS: Millis = 24 * 3_600_000;
+
+/// A year: nobody means a longer one.
+const TEST_TTL_MAX_MS: Millis = 366 * 24 * 3_600_000;
+
+fn test_ttl(request: &JobRequest) -> Result<Millis, Refusal> {
+    match request.ttl_ms.unwrap_or(TEST_TTL_MS) {
+        ttl @ 1..=TEST_TTL_MAX_MS => Ok(ttl),
+        _ => Err(Refusal::bad_request(
+            "a test lives for a while, and for a year at most".to_owned(),
+        )),
+    }
+}
 
 /// Begins the keys of pinned policies.
 const POLICY: &str = "policy:";
@@ -546,27 +558,26 @@ fn injections(operation: Operation, wanted: &BTreeMap<String, String>) -> Result
                 "repeat" => Injection::Repeat,
                 "slow" => Injection::Slow { ms: SLOW_MS },
                 _ => {
-                    return Err(refuse(format!(
-                        "`{fault}` of `{step}` is no fault that can be rehearsed"
-                    )));
+                    return Err(refuse(no_fault(step, fault)));
                 }
             },
             Some(("slow", span)) => {
-                let span: jiff::SignedDuration = span
-                    .parse()
-                    .map_err(|error| refuse(format!("`{span}` of `{step}` is no span of time: {error}")))?;
-                let ms = u64::try_from(span.as_millis()).map_err(|_| refuse(format!("`{step}` cannot be hurried")))?;
+                let ms = words::span(span).map_err(|error| refuse(format!("`{step}` cannot be slow: {error}")))?;
                 Injection::Slow { ms }
             }
             Some(_) => {
-                return Err(refuse(format!(
-                    "`{fault}` of `{step}` is no fault that can be rehearsed"
-                )));
+                return Err(refuse(no_fault(step, fault)));
             }
         };
         Ok((step.clone(), injection))
     };
     wanted.iter().map(read).collect()
+}
+
+fn no_fault(step: &str, fault: &str) -> String {
+    format!(
+        "`{fault}` of `{step}` is no fault that can be rehearsed: there are fail, crash, repeat, slow and slow:SPAN"
+    )
 }
 
 /// Long enough to be felt in a drill.

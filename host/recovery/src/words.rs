@@ -10,6 +10,20 @@ use serde::{Deserialize, Serialize};
 /// Milliseconds since 1970, on the host's clock unless a name says otherwise.
 pub type Millis = u64;
 
+/// A span of time as people write it, in milliseconds: `30s`, `5m`, `24h`, `1d 12h`, `2w`. A day has 24 hours, whatever a
+/// calendar says of it.
+///
+/// # Errors
+/// What is written is no span, or a negative one.
+pub fn span(text: &str) -> Result<Millis, String> {
+    let no_span = |_| format!("`{text}` is not a span of time; write 30s, 5m, 24h or 7d");
+    let span: jiff::Span = text.trim().parse().map_err(no_span)?;
+    let whole = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(no_span)?;
+    u64::try_from(whole.as_millis()).map_err(|_| format!("`{text}` is negative"))
+}
+
 /// Text by name: parameters and outputs.
 pub type Pairs = BTreeMap<String, String>;
 
@@ -224,5 +238,24 @@ impl Carried {
 impl PartialEq for Carried {
     fn eq(&self, other: &Self) -> bool {
         self.0.get() == other.0.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_days_and_weeks() {
+        const DAY: Millis = 86_400_000;
+        assert_eq!(span("30s"), Ok(30_000));
+        assert_eq!(
+            [span("36h"), span("1d12h"), span("1d 12h")],
+            [Ok(DAY * 3 / 2), Ok(DAY * 3 / 2), Ok(DAY * 3 / 2)]
+        );
+        assert_eq!([span("7d"), span("2w"), span("0s")], [Ok(7 * DAY), Ok(14 * DAY), Ok(0)]);
+        for wrong in ["", "soon", "1y", "2 months", "-1h", "99999999999h", "5"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
     }
 }

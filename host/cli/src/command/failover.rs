@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use landfall_daemon::api::wire::JobRequest;
-use landfall_recovery::words::Direction;
+use landfall_recovery::words::{Direction, span};
 
 use super::Context;
 use super::request::{Settings, Start, Subject, ask};
@@ -78,11 +78,6 @@ impl Kind {
             Self::Unplanned => "unplanned-failover",
         }
     }
-}
-
-fn span(text: &str) -> Result<u64, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    u64::try_from(span.as_millis()).map_err(|_| "it lies in the past".to_owned())
 }
 
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {

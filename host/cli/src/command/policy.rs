@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use landfall_daemon::api::wire::{PluginView, ReplayRequest, RetainRequest, VerdictView};
 use landfall_daemon::replay::{Otherwise, PolicyDecision, Replayed, replay};
-use landfall_recovery::words::Pairs;
+use landfall_recovery::words::{Pairs, span};
 use landfall_runtime::{Binding, Grants, Limits, Policy, Runtime, RuntimeOptions};
 
 use super::{Context, read_file};
@@ -78,13 +78,6 @@ pub(super) struct Replay {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
-}
-
-fn span(text: &str) -> Result<u64, String> {
-    let span: jiff::SignedDuration = text
-        .parse()
-        .map_err(|error| format!("write a span such as 36h: {error}"))?;
-    u64::try_from(span.as_millis()).map_err(|_| "a span is not negative".to_owned())
 }
 
 impl Command {

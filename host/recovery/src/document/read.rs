@@ -40,24 +40,19 @@ impl<T: JsonSchema> JsonSchema for At<T> {
     }
 }
 
-/// A span of time as people write it: `30s`, `5m`, `24h`.
+/// A span of time as people write it: `30s`, `5m`, `24h`, `7d`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span(pub(super) Duration);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let signed: jiff::SignedDuration = text
-            .parse()
-            .map_err(|_| serde::de::Error::custom(format!("`{text}` is not a span of time; write 30s, 5m or 24h")))?;
-        if signed.is_zero() {
-            return Err(serde::de::Error::custom(format!(
-                "`{text}` is no time at all; write 30s, 5m or 24h"
-            )));
+        match crate::words::span(&text).map_err(serde::de::Error::custom)? {
+            0 => Err(serde::de::Error::custom(format!(
+                "`{text}` is no time at all; write 30s, 5m, 24h or 7d"
+            ))),
+            ms => Ok(Self(Duration::from_millis(ms))),
         }
-        Duration::try_from(signed)
-            .map(Self)
-            .map_err(|_| serde::de::Error::custom(format!("`{text}` is negative")))
     }
 }
 
@@ -66,7 +61,7 @@ impl JsonSchema for Span {
         "Span".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({ "type": "string", "examples": ["30s", "5m", "24h"] })
+        schemars::json_schema!({ "type": "string", "examples": ["30s", "5m", "24h", "7d"] })
     }
     fn inline_schema() -> bool {
         true
