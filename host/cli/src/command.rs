@@ -177,6 +177,11 @@ impl Context {
 }
 
 impl Cli {
+    /// How data is printed, and what went wrong with it.
+    pub(crate) fn format(&self) -> Format {
+        self.style.output
+    }
+
     /// Runs the command to its end.
     pub(crate) async fn run(self) -> Result<Exit, Failure> {
         let Style {

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use landfall_daemon::api::wire::Problem;
 use landfall_recovery::codes;
+use serde_json::json;
 use thiserror::Error;
 
 use crate::exit::Exit;
+use crate::output::Format;
 use crate::plugin::{BuildError, NewError};
 use crate::units::count;
 use crate::{output, render, style};
@@ -228,13 +230,38 @@ impl Failure {
         }
     }
 
-    /// Tells the user, on stderr.
-    pub(crate) fn report(&self) -> Exit {
+    /// Tells the user, on stderr; and a program that wants data, on stdout, where it looks for them.
+    pub(crate) fn report(&self, format: Format) -> Exit {
         let exit = self.exit();
         if exit != Exit::Ok {
+            // A reader that is gone cannot be told.
+            let _ = self.data(format).map_or(Ok(()), |text| output::write(&text));
             output::say(self.describe().trim_end());
         }
         exit
+    }
+
+    /// As one JSON document, in the shape of the format's other documents.
+    fn data(&self, format: Format) -> Option<String> {
+        let (findings, diagnostics) = match self {
+            Self::Problem(problem) | Self::Document { problem, .. } => {
+                (problem.findings.as_slice(), problem.diagnostics.as_slice())
+            }
+            _ => Default::default(),
+        };
+        let error = json!({
+            "code": self.code(),
+            "message": self.to_string(),
+            "causes": self.causes(),
+            "hints": self.hints().iter().filter(|hint| !hint.is_empty()).collect::<Vec<_>>(),
+            "findings": findings,
+            "diagnostics": diagnostics,
+        });
+        match format {
+            Format::Text => None,
+            Format::Json => Some(format!("{:#}\n", json!({"error": error}))),
+            Format::Jsonl => Some(format!("{}\n", json!({"type": "error", "error": error}))),
+        }
     }
 
     fn describe(&self) -> String {
@@ -298,6 +325,19 @@ mod tests {
     fn a_refusal_says_what_why_and_what_to_do() {
         let words = anstream::adapter::strip_str(&Failure::Problem(problem("LF0207", 409)).describe()).to_string();
         insta::assert_snapshot!(words);
+    }
+
+    #[test]
+    fn a_refusal_is_data_where_data_was_asked_for() {
+        let failure = Failure::Problem(problem("LF0207", 409));
+        assert_eq!(failure.data(Format::Text), None);
+        let read = |format| serde_json::from_str::<serde_json::Value>(&failure.data(format).unwrap()).unwrap();
+        let document = read(Format::Json);
+        assert_eq!(document["error"]["code"], "LF0207");
+        assert_eq!(document["error"]["findings"][0]["id"], "LF0206");
+        assert_eq!(document["error"]["findings"][0]["severity"], "error");
+        let line = read(Format::Jsonl);
+        assert_eq!((&line["type"], &line["error"]), (&json!("error"), &document["error"]));
     }
 
     #[test]

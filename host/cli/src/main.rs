@@ -25,9 +25,10 @@ static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let cli = command::Cli::parse();
     cli.color.apply();
+    let format = cli.format();
     let exit = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(cli.run()),
         Err(error) => Err(failure::Failure::Internal(format!("cannot start the runtime: {error}"))),
     };
-    exit.unwrap_or_else(|failure| failure.report()).into()
+    exit.unwrap_or_else(|failure| failure.report(format)).into()
 }

@@ -56,7 +56,7 @@ impl Dev {
             match self.round(&source, &home, context).await {
                 Ok(_) => {}
                 Err(failure) => {
-                    failure.report();
+                    failure.report(context.out.format);
                 }
             }
             context.out.note("Waiting for a change; ctrl-c ends it");
