@@ -174,10 +174,15 @@ fn groups_choose_their_machines_by_label_when_the_job_is_frozen() {
     let text = Inventory::of(&ITEMS[..2]).text();
     let labelled = |text: &str| text.replace(" source:", " labels: { app: hr }, source:");
     world.apply("inventory", &labelled(&text));
+    let by_label = "plan: hr\ngroups:\n  - { name: all-of-hr, select: { labels: { app: hr } } }\n";
+    let said = world.try_apply("plan", by_label).code(0);
+    assert!(said.out.contains("2 machines"), "{said}");
     world.apply(
         "plan",
-        "plan: hr\ngroups:\n  - { name: all-of-hr, select: { labels: { app: hr } } }\n",
+        "plan: none\ngroups:\n  - { name: sales, select: { labels: { app: sales } } }\n",
     );
+    let refused = world.cli(&["failover", "none", "--kind", "test"]).code(5);
+    assert!(refused.err.contains("its selectors match none"), "{refused}");
     world.cli(&["protect", "--plan", "hr"]).code(0);
     let job = world.succeed("test", &json!({}));
     assert_eq!(job.items.len(), 2);

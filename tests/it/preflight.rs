@@ -120,6 +120,24 @@ fn a_machine_that_its_source_does_not_have_is_refused() {
 }
 
 #[test]
+fn what_makes_no_sense_is_refused_with_a_word_on_what_would() {
+    let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let test = ["failover", "hr", "--kind", "test"];
+    for (more, said) in [
+        (["--ttl", "0s"], "a year at most"),
+        (["--ttl", "60w"], "a year at most"),
+        (["--policy", "webhook"], "is no recovery-point policy"),
+    ] {
+        let refused = world.cli(&[&test[..], &more].concat()).code(5);
+        assert!(refused.err.contains(said), "{refused}");
+    }
+    world.cli(&[&test[..], &["--ttl", "99999999999h"]].concat()).code(2);
+    world.cli(&[&test[..], &["--ttl", "2d", "--dry-run"]].concat()).code(0);
+    let refused = world.cli(&["job", "list", "--before", "nosuch"]).code(5);
+    assert!(refused.err.contains("there is no job nosuch"), "{refused}");
+}
+
+#[test]
 fn operations_out_of_order_are_refused_with_the_legal_ones() {
     let world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
     let refused = world.ask("planned-failover", &json!({"confirm": "another"}));
@@ -128,6 +146,13 @@ fn operations_out_of_order_are_refused_with_the_legal_ones() {
         (409, "LF0208")
     );
     let nothing = world.cli(&["commit", "hr"]).code(5);
+    // A program that wants data gets the refusal as data.
+    let data: serde_json::Value = world.cli(&["commit", "hr", "-o", "json"]).code(5).json();
+    assert_eq!(data["error"]["code"], "LF0202", "{data}");
+    let finding = &data["error"]["findings"][0];
+    for key in ["id", "severity", "subject", "cause", "cure"] {
+        assert!(finding[key].is_string(), "{key} is not in {data}");
+    }
     assert!(
         nothing
             .err

@@ -107,7 +107,9 @@ impl Walk {
         // Machines that are passed over have no say in the direction.
         let passes = SETTLING.contains(&operation) && answers.iter().any(allowed);
         let said = before.iter().zip(&answers);
-        let mut ways = said.filter(|(_, answer)| !passes || *answer != "illegal").map(|(known, _)| reverse(known));
+        let mut ways = said
+            .filter(|(_, answer)| !passes || *answer != "illegal")
+            .map(|(known, _)| reverse(known));
         let way = ways.next();
         let agree = ways.all(|other| Some(other) == way);
         let settles = SETTLING.contains(&operation)

@@ -38,7 +38,7 @@ pub(crate) async fn apply_plan(engine: &Arc<Engine>, text: String, check: bool) 
         .plans
         .get(&plan.name)
         .map(|applied| applied.applied.text.clone());
-    let mut view = plan_view(&plan, warnings);
+    let mut view = plan_view(&plan.resolved(&inventory), warnings);
     view.changed = known.as_ref() != Some(&text);
     if check {
         return Ok(view);

@@ -8,7 +8,7 @@ use landfall_recovery::freeze::Pinned;
 use landfall_recovery::operations::{SiteFacts, WayBack};
 use landfall_recovery::words::{Direction, Failure, Millis, Pairs};
 use landfall_runtime::contract::adapter::{Features, Power, PowerAnswer};
-use landfall_runtime::{Adapter, Binding, Grants, Limits, LoadError, Plugin, Policy, Runbook};
+use landfall_runtime::{Adapter, Binding, Grants, Kind, Limits, LoadError, Plugin, Policy, Runbook};
 
 use crate::clock;
 use crate::contract::{self, from_call_error};
@@ -97,6 +97,19 @@ impl Engine {
 
     /// What serves a policy now.
     pub(crate) fn pin_policy(&self, name: &str) -> Result<Pinned, Failure> {
+        let serving = self.registry.current(name);
+        if let Some(other) = serving
+            .map(|plugin| plugin.kind())
+            .filter(|kind| *kind != Kind::RecoveryPointPolicy)
+        {
+            return Err(Failure::definite(
+                codes::UNKNOWN_POLICY,
+                format!(
+                    "plugin `{name}` is no recovery-point policy: it is of kind `{}`",
+                    other.as_str()
+                ),
+            ));
+        }
         self.pin(name, &Pairs::new(), &no_grants())
     }
 

@@ -106,7 +106,11 @@ impl Operation {
 
     /// It is legal in this state at some platform.
     pub fn fits(self, state: &ItemState) -> bool {
-        let ways = [WayBack::Reprotect, WayBack::ReverseReplication, WayBack::PlannedFailover];
+        let ways = [
+            WayBack::Reprotect,
+            WayBack::ReverseReplication,
+            WayBack::PlannedFailover,
+        ];
         ways.into_iter().any(|way_back| legal(state, way_back, self))
     }
 

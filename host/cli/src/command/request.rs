@@ -127,6 +127,7 @@ impl Start {
         {
             // Only the daemon knows whether this is one of the cases that want it.
             output::say(&problem.detail);
+            output::say(render::findings(&problem.findings).trim_end());
             request.confirm = Some(ask("Type its name to go on:")?);
             answer = client.post(&["jobs"], &request).await;
         }

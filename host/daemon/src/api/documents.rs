@@ -88,13 +88,16 @@ pub(super) async fn get_plan(
     State(shared): State<Shared>,
     Path(name): Path<String>,
 ) -> Result<Json<DocumentView>, Refusal> {
-    let applied = shared.engine.world().plans.get(&name).cloned();
+    let (applied, inventory) = {
+        let world = shared.engine.world();
+        (world.plans.get(&name).cloned(), std::sync::Arc::clone(&world.inventory))
+    };
     let applied = applied.ok_or_else(|| Refusal::unknown(format!("there is no plan `{name}`")))?;
     Ok(Json(DocumentView {
         applied_at: Some(applied.applied.at),
         readiness: Some(readiness(&shared.engine, &applied.plan)),
         text: Some(applied.applied.text.clone()),
-        ..plan_view(&applied.plan, Vec::new())
+        ..plan_view(&applied.plan.resolved(&inventory), Vec::new())
     }))
 }
 

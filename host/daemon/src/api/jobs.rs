@@ -135,13 +135,18 @@ pub(super) struct Paging {
 
 /// Jobs, newest first, without their machines and steps.
 #[utoipa::path(get, path = "/api/v1/jobs", params(("before" = Option<String>, Query), ("limit" = Option<u32>, Query)),
-    responses((status = 200, body = Page<JobView>)))]
+    responses((status = 200, body = Page<JobView>), (status = 404, body = Problem)))]
 pub(super) async fn list(
     State(shared): State<Shared>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<Page<JobView>>, Refusal> {
     let engine = &shared.engine;
     let limit = paging.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    if let Some(before) = &paging.before
+        && engine.store.reader().job(before)?.is_none()
+    {
+        return Err(Refusal::unknown_job(format!("there is no job {before}")));
+    }
     let rows = engine.store.reader().jobs(paging.before.as_deref(), limit)?;
     let next = rows
         .last()

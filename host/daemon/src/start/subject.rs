@@ -50,6 +50,10 @@ pub(super) fn subject_of(engine: &Engine, request: &JobRequest) -> Result<(Plan,
             (made_for(&items), items)
         }
     };
+    if items.is_empty() {
+        let what = format!("plan `{}` has no machines there: its selectors match none", plan.name);
+        return Err(Refusal::bad_request(what));
+    }
     items.retain(|item| !request.exclude.contains(item));
     if items.is_empty() {
         return Err(Refusal::bad_request("every machine was left out".to_owned()));
@@ -200,7 +204,7 @@ pub(super) fn confirmed(
     if direction == Direction::Reverse && request.direction != Some(Direction::Reverse) {
         return Err(Refusal::refused(
             codes::DIRECTION_NOT_CONFIRMED,
-            format!("a {operation} of `{}` would lead back home", plan.name),
+            format!("{operation} of `{}` would lead back home", plan.name),
         ));
     }
     typed(request, operation, plan, items, &[])
@@ -218,7 +222,7 @@ pub(super) fn typed(
     if request.dry_run || request.confirm.as_ref().is_some_and(fits) {
         return Ok(());
     }
-    let what = format!("a {operation} of `{}` was not confirmed", plan.name);
+    let what = format!("{operation} of `{}` was not confirmed", plan.name);
     Err(Refusal::findings(codes::NOT_CONFIRMED, what, losses.to_vec()))
 }
 
