@@ -250,7 +250,7 @@ pub(crate) fn item(item: &ItemView) -> String {
             item.restored
                 .then(|| "restored from a backup, not compared with the sites: `landfall reconcile`".to_owned()),
         ),
-        ("source is", item.source_stopped.then(|| source_stopped(item))),
+        ("attention", item.source_stopped.then(|| source_stopped(item))),
         (
             "runs",
             item.both_active

@@ -150,3 +150,19 @@ pub(super) fn check_name(name: &At<String>, what: &str, found: &mut Vec<Diagnost
 
 /// Longer names would not fit the tables that people read at night.
 const NAME_LENGTH_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_a_document_have_days_and_are_some_time() {
+        let read = |text: &str| from_yaml::<Span>(text, "plan").map(Span::millis);
+        assert_eq!(read("1d").unwrap(), 86_400_000);
+        assert_eq!(read("2w").unwrap(), read("14d").unwrap());
+        for wrong in ["0s", "-1d", "1 month"] {
+            let said = read(wrong).unwrap_err();
+            assert_eq!(said.code, codes::WRONG_VALUE, "{wrong}");
+        }
+    }
+}
