@@ -227,7 +227,15 @@ fn f10_one_machine_goes_to_a_named_point() {
         ])
         .code(5);
     assert!(unknown.err.contains("p-none"), "{unknown}");
-    let none = ["failover", "item/db", "--kind", "test", "--point", "custom", "--dry-run"];
+    let none = [
+        "failover",
+        "item/db",
+        "--kind",
+        "test",
+        "--point",
+        "custom",
+        "--dry-run",
+    ];
     let none = world.cli(&none).code(5);
     assert!(none.err.contains("LF0") && none.err.contains("db"), "{none}");
 }
