@@ -133,13 +133,13 @@ struct Prepared {
     sites: Sites,
 }
 
-/// What the host itself knows that a job is made from. If it changes, the job is made anew.
+/// What the host itself knows that a job is made from, beside the states that the job has itself. If it changes, the job
+/// is made anew.
 #[derive(PartialEq)]
 struct Ground {
     inventory: Arc<Inventory>,
     plan: Plan,
     direction: Direction,
-    items: Vec<(String, ItemState)>,
 }
 
 impl Prepared {
@@ -150,8 +150,11 @@ impl Prepared {
 
     /// Nothing that it rests on has changed since. Asked under the lock under which items are taken.
     fn holds(&self, engine: &Engine, asked: &Asked<'_>) -> Result<bool, Refusal> {
-        let ground = ground(engine, asked, about(engine, asked)?, &self.sites)?;
-        Ok(ground == self.ground && pins_hold(engine, &self.frozen)?)
+        let (ground, items) = ground(engine, asked, about(engine, asked)?, &self.sites)?;
+        let known = &self.frozen.items;
+        let same = |(name, state): &(String, ItemState)| known.get(name).is_some_and(|item| item.state == *state);
+        let stands = ground == self.ground && items.len() == known.len() && items.iter().all(same);
+        Ok(stands && pins_hold(engine, &self.frozen)?)
     }
 }
 
@@ -179,15 +182,20 @@ fn about(engine: &Engine, asked: &Asked<'_>) -> Result<About, Refusal> {
     })
 }
 
-fn ground(engine: &Engine, asked: &Asked<'_>, about: About, sites: &Sites) -> Result<Ground, Refusal> {
+fn ground(
+    engine: &Engine,
+    asked: &Asked<'_>,
+    about: About,
+    sites: &Sites,
+) -> Result<(Ground, Vec<(String, ItemState)>), Refusal> {
     let to = asked.request.to.as_deref();
     let items = legal(engine, asked.operation, about.names, sites, to)?;
-    Ok(Ground {
+    let ground = Ground {
         inventory: about.inventory,
         plan: about.plan,
         direction: about.direction,
-        items,
-    })
+    };
+    Ok((ground, items))
 }
 
 /// Checks all that can be checked, and asks everybody who has a say.
@@ -198,11 +206,11 @@ async fn prepare(engine: &Arc<Engine>, asked: &Asked<'_>) -> Result<Prepared, Re
     let to = moved_to(engine, operation, about.direction, request)?;
     let sites = look::observe(engine, &about.names, Some(about.direction), to).await;
     let listing = look::list(engine, &about.names, operation, about.direction).await;
-    let ground = ground(engine, asked, about, &sites)?;
+    let (ground, items) = ground(engine, asked, about, &sites)?;
     // What makes no sense is said first: nobody should confirm that.
-    let taken: Vec<&String> = ground.items.iter().map(|(name, _)| name).collect();
+    let taken: Vec<&String> = items.iter().map(|(name, _)| name).collect();
     confirmed(request, operation, &ground.plan, &taken, ground.direction)?;
-    let mut frozen = shape(engine, asked, &ground)?;
+    let mut frozen = shape(engine, asked, &ground, items)?;
     place(engine, &mut frozen, request, &sites, &listing)?;
     can_return(&frozen, &listing)?;
     let given_up = gives_up(&frozen, &listing);
@@ -309,7 +317,12 @@ fn legal(
     Ok(items)
 }
 
-fn shape(engine: &Engine, asked: &Asked<'_>, ground: &Ground) -> Result<Frozen, Refusal> {
+fn shape(
+    engine: &Engine,
+    asked: &Asked<'_>,
+    ground: &Ground,
+    items: Vec<(String, ItemState)>,
+) -> Result<Frozen, Refusal> {
     let (request, operation, direction) = (asked.request, asked.operation, ground.direction);
     let mut plan = ground.plan.clone();
     if request.test_network.is_some() {
@@ -340,24 +353,24 @@ fn shape(engine: &Engine, asked: &Asked<'_>, ground: &Ground) -> Result<Frozen, 
     }
     let world = engine.world();
     let mut frozen_items = BTreeMap::new();
-    for (name, state) in &ground.items {
-        let Some(item) = look::seen(&world, name, direction, request.to.as_deref()) else {
+    for (name, state) in items {
+        let Some(item) = look::seen(&world, &name, direction, request.to.as_deref()) else {
             continue;
         };
-        let listed = world.listed(name, direction);
+        let listed = world.listed(&name, direction);
         let machine = listed.map(|listed| Carried::of(&listed.machine)).transpose();
         let frozen = FrozenItem {
             replication_group: consistency_group(&world.inventory, &item),
             machine: machine.map_err(|error| Refusal::internal(&error))?,
             listed_at: listed.map(|listed| listed.observed_at),
             extra_steps: Vec::new(),
-            origin: look::origin(&world, name),
+            origin: look::origin(&world, &name),
             turn: None,
             syncs_on_shutdown: false,
             item,
-            state: state.clone(),
+            state,
         };
-        frozen_items.insert(name.clone(), Box::new(frozen));
+        frozen_items.insert(name, Box::new(frozen));
     }
     let identity = engine.store.identity();
     Ok(Frozen {
