@@ -6,8 +6,11 @@
 //! still pending.
 //!
 //! Slots are cut at full hours and days, not counted back from now, and the point that stands for a day is the best
-//! of that day's hours. So a later run keeps what an earlier one kept for the same slot, and running it twice changes
-//! nothing.
+//! of that day's hours. So a later run keeps what an earlier one kept for the same slot.
+//!
+//! A mark is common to a group as long as every member has it, and that decides about slots. Where the last member's
+//! goes, other points may stand for other slots. So thinning is repeated on what is left until nothing more goes, and
+//! running it twice changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,15 +26,39 @@ pub(crate) fn retain(request: &PolicyRequest) -> Result<Vec<Verdict>, Failure> {
     let window: u64 = pair(&request.params, "keep-ms")
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| Failure::definite("bad-params", "`keep-ms` is missing or no whole number of milliseconds"))?;
+    let mut left = request.candidates.clone();
     let mut verdicts = Vec::new();
-    for members in groups(&request.candidates) {
+    loop {
+        let (kept, dropped): (Vec<_>, Vec<_>) = thinned(&left, request.now_ms, window)
+            .into_iter()
+            .partition(|verdict| verdict.keep);
+        if dropped.is_empty() {
+            verdicts.extend(kept);
+            return Ok(verdicts);
+        }
+        let gone: BTreeSet<_> = dropped
+            .iter()
+            .map(|verdict| (&*verdict.item, &*verdict.point))
+            .collect();
+        for candidate in &mut left {
+            let item = &*candidate.item;
+            candidate.points.retain(|point| !gone.contains(&(item, &*point.id)));
+        }
+        verdicts.extend(dropped);
+    }
+}
+
+/// A verdict for every point of every candidate, from one look at them.
+fn thinned(candidates: &[Candidate], now: u64, window: u64) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for members in groups(candidates) {
         let marks = Marks::of(&members);
         for member in members {
-            let kept = Kept::of(member, &marks, request.now_ms, window);
+            let kept = Kept::of(member, &marks, now, window);
             verdicts.extend(member.points.iter().map(|point| kept.verdict(member, point)));
         }
     }
-    Ok(verdicts)
+    verdicts
 }
 
 /// What a replication group has in common, and must go on having in common after thinning.
