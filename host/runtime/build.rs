@@ -38,6 +38,7 @@ wasmtime::component::bindgen!({
             import landfall:plugin/signing@VERSION;
             import landfall:plugin/guests@VERSION;
             export landfall:plugin/guest-exec@VERSION;
+            export landfall:plugin/takeover@VERSION;
             export landfall:plugin/plugin@VERSION;
             export landfall:plugin/adapter@VERSION;
             export landfall:plugin/policy@VERSION;

@@ -22,6 +22,7 @@ world everything {
     export landfall:plugin/runbook-probe@VERSION;
     export landfall:plugin/runbook-undo@VERSION;
     export landfall:plugin/guest-exec@VERSION;
+    export landfall:plugin/takeover@VERSION;
 }
 world runbook { include landfall:plugin/runbook@VERSION; }
 world runbook-probe {
@@ -42,17 +43,28 @@ world adapter-guest-exec {
     include landfall:plugin/hypervisor-adapter@VERSION;
     export landfall:plugin/guest-exec@VERSION;
 }
+world adapter-takeover {
+    include landfall:plugin/hypervisor-adapter@VERSION;
+    export landfall:plugin/takeover@VERSION;
+}
+world adapter-guest-exec-takeover {
+    include landfall:plugin/hypervisor-adapter@VERSION;
+    export landfall:plugin/guest-exec@VERSION;
+    export landfall:plugin/takeover@VERSION;
+}
 world policy { include landfall:plugin/recovery-point-policy@VERSION; }
 ";
 
 /// Worlds that a plugin can be linked for: the file name of each section.
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 9] = [
     "runbook",
     "runbook-probe",
     "runbook-undo",
     "runbook-probe-undo",
     "adapter",
     "adapter-guest-exec",
+    "adapter-takeover",
+    "adapter-guest-exec-takeover",
     "policy",
 ];
 
@@ -78,13 +90,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Interfaces that plugins export, each with the macro that `generate!` makes for it.
-const EXPORTS: [&str; 7] = [
+const EXPORTS: [&str; 8] = [
     "plugin",
     "runbook-run",
     "runbook-probe",
     "runbook-undo",
     "adapter",
     "guest-exec",
+    "takeover",
     "policy",
 ];
 

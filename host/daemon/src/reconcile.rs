@@ -2,6 +2,9 @@
 //! is named. Reads only, and names everything that the state cannot have known. Nothing is done with an item that came
 //! out of a backup before this was clean, or a named person took the state as it is.
 //!
+//! A site that keeps epochs is taken over first: what was read would be worth nothing if the daemon that the restore
+//! replaced could still change it afterwards.
+//!
 //! The sites are read first, side by side, and nobody waits for that. Then each item is compared as it is by now, and the
 //! only thing that changes is that its state counts again.
 
@@ -17,6 +20,7 @@ use landfall_recovery::job::Status;
 use landfall_recovery::operations::Operation;
 use landfall_recovery::words::{Failure, Finding, Severity};
 use landfall_runtime::contract::adapter::{Machine, Owned, Power};
+use landfall_runtime::contract::types::Call;
 use landfall_store::{Batch, Space};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +48,8 @@ struct Reconciled {
 struct Seen {
     machines: Vec<Machine>,
     owned: Vec<Owned>,
+    /// Orders under an older epoch are refused there. None where nothing came out of a backup, and nobody was told.
+    taken_over: Option<bool>,
 }
 
 /// What a site may have of an item though the item's state does not know of it.
@@ -146,12 +152,15 @@ fn subjects(engine: &Engine, names: &[String]) -> Result<Vec<(Item, ItemState)>,
 
 /// Asks every site of the items, all at once.
 async fn read_sites(engine: &Arc<Engine>, items: &[(Item, ItemState)]) -> Sites {
-    let both = items
-        .iter()
-        .flat_map(|(item, _)| [&item.source.site, &item.target_site]);
-    let names: BTreeSet<String> = both.cloned().collect();
-    let asked = names.into_iter().map(|site| async move {
-        let said = tokio::time::timeout(SITE_PATIENCE, ask(engine, &site)).await;
+    // With it whether anything of the site came out of a backup.
+    let mut names: BTreeMap<String, bool> = BTreeMap::new();
+    for (item, state) in items {
+        for site in [&item.source.site, &item.target_site] {
+            *names.entry(site.clone()).or_default() |= state.restored;
+        }
+    }
+    let asked = names.into_iter().map(|(site, restored)| async move {
+        let said = tokio::time::timeout(SITE_PATIENCE, ask(engine, &site, restored)).await;
         let said = said.unwrap_or_else(|_| Err(silent(&site)));
         (site, said)
     });
@@ -200,10 +209,36 @@ async fn list_points(engine: &Arc<Engine>, site: &str, replica: &str) -> Result<
     })
 }
 
-async fn ask(engine: &Arc<Engine>, site: &str) -> Result<Seen, Failure> {
+async fn ask(engine: &Arc<Engine>, site: &str, restored: bool) -> Result<Seen, Failure> {
+    let taken_over = if restored {
+        Some(take_over(engine, site).await?)
+    } else {
+        None
+    };
     let machines = list_machines(engine, site).await?;
     let owned = owned(engine, site).await?;
-    Ok(Seen { machines, owned })
+    Ok(Seen {
+        machines,
+        owned,
+        taken_over,
+    })
+}
+
+/// From here on the site refuses the daemon that the restore replaced, if it keeps epochs.
+async fn take_over(engine: &Arc<Engine>, site: &str) -> Result<bool, Failure> {
+    let identity = engine.store.identity();
+    let call = Call {
+        installation: identity.installation.clone(),
+        epoch: identity.epoch,
+        job: None,
+        step: "take-over".to_owned(),
+        attempt: 1,
+        key: format!("{}/take-over/{}", identity.installation, identity.epoch),
+        remaining_ms: 0,
+        ext: Vec::new(),
+    };
+    let taken = engine.adapter(site).await?.take_over(call).await;
+    Ok(taken.map_err(|error| from_call_error(&error))?.is_some())
 }
 
 /// Everything at a site that carries this installation's stamp.
@@ -248,6 +283,11 @@ fn compare(item: &Item, state: &ItemState, excused: &Excused, sites: &Sites) -> 
     for (role, site) in [("source", &item.source.site), ("target", &item.target_site)] {
         match sites.get(site) {
             Some(Ok(said)) => {
+                if said.taken_over == Some(false) && state.restored {
+                    let cause = format!("the {role} site `{site}` keeps no epochs: it obeys an older daemon as well");
+                    let cure = "make sure that the daemon which the restore replaced runs nowhere";
+                    found.push(finding(item, Severity::Info, cause, cure));
+                }
                 seen.insert(role, said);
             }
             Some(Err(failure)) => {
@@ -448,4 +488,56 @@ async fn settle(
         world.points.insert(name.to_owned(), catalogue);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(machines: &[(&str, Power)], taken_over: Option<bool>) -> Seen {
+        let machine = |(id, power): &(&str, Power)| Machine {
+            id: (*id).to_owned(),
+            name: (*id).to_owned(),
+            origin: "kvm".to_owned(),
+            os: None,
+            power: *power,
+            cpus: None,
+            memory_bytes: None,
+            disks: Vec::new(),
+            nics: Vec::new(),
+            ext: Vec::new(),
+        };
+        Seen {
+            machines: machines.iter().map(machine).collect(),
+            owned: Vec::new(),
+            taken_over,
+        }
+    }
+
+    #[test]
+    fn x09_a_site_that_keeps_no_epochs_is_named_after_a_restore_and_stands_in_nobodys_way() {
+        let inventory = "items:\n- { name: db, source: { site: a, machine: vm-db }, target: { site: b } }\n";
+        let inventory = landfall_recovery::document::read_inventory(inventory).unwrap();
+        let item = &inventory.items["db"];
+        let said = |state: &ItemState, source, target| -> Vec<(Severity, String)> {
+            let sites = BTreeMap::from([
+                ("a".to_owned(), Ok(seen(&[("vm-db", Power::On)], source))),
+                ("b".to_owned(), Ok(seen(&[], target))),
+            ]);
+            let found = compare(item, state, &Excused::default(), &sites);
+            found.into_iter().map(|one| (one.severity, one.cause)).collect()
+        };
+        let mut state = ItemState {
+            restored: true,
+            ..ItemState::default()
+        };
+        assert_eq!(said(&state, Some(true), Some(true)), []);
+        let named = said(&state, Some(true), Some(false));
+        assert!(
+            matches!(&*named, [(Severity::Info, cause)] if cause.contains("target site `b` keeps no epochs")),
+            "{named:?}"
+        );
+        state.restored = false;
+        assert_eq!(said(&state, None, None), []);
+    }
 }

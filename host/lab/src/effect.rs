@@ -76,8 +76,7 @@ impl Effect {
 
 /// Decides an operation.
 pub(crate) fn evaluate(context: &Context, operation: &Operation) -> Result<Effect, Failure> {
-    context.check_epoch(operation)?;
-    let mut effect = match operation {
+    match operation {
         Operation::Shutdown(stop) | Operation::Stop(stop) => context.power_off(&stop.machine),
         Operation::Hold(hold) => context.hold(hold),
         Operation::Snapshot(snapshot) => context.snapshot(snapshot),
@@ -98,9 +97,7 @@ pub(crate) fn evaluate(context: &Context, operation: &Operation) -> Result<Effec
             "unsupported",
             format!("the lab has no operation `{}`", custom.name),
         )),
-    }?;
-    effect.changes.extend(context.raise_epoch(operation));
-    Ok(effect)
+    }
 }
 
 impl<'a> Context<'a> {
@@ -126,52 +123,4 @@ impl<'a> Context<'a> {
             call: self.call.clone(),
         }
     }
-
-    /// The stamps of what the operation acts on.
-    fn stamps(&self, operation: &Operation) -> [Option<&'a Stamp>; 2] {
-        let machine = operation.machine().and_then(|id| self.site.machines.get(id));
-        let replica = match operation {
-            Operation::PrepareReplica(prepare) => self.site.items.get(&prepare.item).map(String::as_str),
-            _ => operation.replica(),
-        };
-        let replica = replica.and_then(|id| self.site.replicas.get(id));
-        [
-            machine.and_then(|machine| machine.stamp.as_ref()),
-            replica.map(|replica| &replica.stamp),
-        ]
-    }
-
-    /// A host that was restored from a backup has a higher epoch; the one that it replaces must not act any more.
-    fn check_epoch(&self, operation: &Operation) -> Result<(), Failure> {
-        for stamp in self.stamps(operation).into_iter().flatten() {
-            check_epoch(stamp, &self.call.installation, self.call.epoch)?;
-        }
-        Ok(())
-    }
-
-    /// Whoever acts with a higher epoch takes over what it acts on.
-    fn raise_epoch(&self, operation: &Operation) -> Option<Change> {
-        let higher =
-            |stamp: &&Stamp| stamp.call.installation == self.call.installation && stamp.call.epoch < self.call.epoch;
-        let [machine, replica] = self.stamps(operation);
-        let machine = operation.machine().filter(|_| machine.as_ref().is_some_and(higher));
-        let replica = operation.replica().filter(|_| replica.as_ref().is_some_and(higher));
-        (machine.is_some() || replica.is_some()).then(|| Change::Epoch {
-            machine: machine.map(str::to_owned),
-            replica: replica.map(str::to_owned),
-            epoch: self.call.epoch,
-        })
-    }
-}
-
-/// Refuses a caller of the same installation with a lower epoch.
-pub(crate) fn check_epoch(stamp: &Stamp, installation: &str, epoch: u64) -> Result<(), Failure> {
-    if stamp.call.installation == installation && stamp.call.epoch > epoch {
-        let message = format!(
-            "epoch {epoch} is over: epoch {} of this installation has taken over",
-            stamp.call.epoch
-        );
-        return Err(Failure::refused("stale-epoch", message));
-    }
-    Ok(())
 }

@@ -189,9 +189,9 @@ pub(crate) enum Change {
         machine: String,
         marks: Vec<String>,
     },
-    Epoch {
-        machine: Option<String>,
-        replica: Option<String>,
+    /// Orders of this installation under a lower epoch are refused from here on.
+    TakenOver {
+        installation: String,
         epoch: u64,
     },
     ReplicaMade {

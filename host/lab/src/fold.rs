@@ -102,20 +102,8 @@ impl State {
                     }
                 }
             }
-            Change::Epoch {
-                machine,
-                replica,
-                epoch,
-            } => {
-                let machine = machine.as_ref().and_then(|id| site.machines.get_mut(id));
-                let replica = replica.as_ref().and_then(|id| site.replicas.get_mut(id));
-                let stamps = [
-                    machine.and_then(|machine| machine.stamp.as_mut()),
-                    replica.map(|r| &mut r.stamp),
-                ];
-                for stamp in stamps.into_iter().flatten() {
-                    stamp.call.epoch = stamp.call.epoch.max(*epoch);
-                }
+            Change::TakenOver { installation, epoch } => {
+                site.epochs.insert(installation.clone(), *epoch);
             }
             Change::Received { replica, point } => {
                 if let Some(replica) = site.replicas.get_mut(replica) {

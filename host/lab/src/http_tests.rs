@@ -271,6 +271,17 @@ async fn bytes_go_out_and_in_and_short_ones_are_refused() {
     );
     let stale = path.replace("epoch=1", "epoch=0");
     assert_eq!(server.ask("PUT", &stale, "", "x").await.unwrap().0, 409);
+    let again = || server.ask("PUT", &path, "", "x");
+    assert!(again().await.unwrap().0 < 300);
+    let speaker = |epoch: u64| json!({"installation": "i", "epoch": epoch}).to_string();
+    for (epoch, status) in [(2, 200), (2, 200), (1, 409)] {
+        let said = server.ask("POST", "/sites/b/take-over", "", &speaker(epoch)).await;
+        assert_eq!(said.unwrap().0, status);
+    }
+    assert_eq!(again().await.unwrap().0, 409);
+    let cancel = "/sites/b/tasks/t-1/cancel?installation=i&epoch=1";
+    let said = server.ask("POST", cancel, "", "").await.unwrap();
+    assert!(said.0 == 409 && said.1.contains("stale-epoch"), "{said:?}");
     server.stop().await;
 }
 

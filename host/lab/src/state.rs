@@ -112,10 +112,32 @@ pub(crate) struct Site {
     pub(crate) items: HashMap<String, String>,
     /// The task under a key.
     pub(crate) keys: HashMap<String, String>,
+    /// The epoch of every installation that was restored from a backup.
+    pub(crate) epochs: BTreeMap<String, u64>,
     pub(crate) lost: Option<Lost>,
     /// Times in which the site was lost, until it came back.
     pub(crate) outages: Vec<(u64, u64)>,
 }
+
+impl Site {
+    /// A host that was restored from a backup has a higher epoch; the one that it replaces must not act any more.
+    pub(crate) fn check_epoch(&self, installation: &str, epoch: u64) -> Result<(), Failure> {
+        let current = self.epoch(installation);
+        if current <= epoch {
+            return Ok(());
+        }
+        let message = format!("epoch {epoch} is over: epoch {current} of this installation has taken over");
+        Err(Failure::refused("stale-epoch", message))
+    }
+
+    /// The highest epoch in which this installation spoke to the site.
+    pub(crate) fn epoch(&self, installation: &str) -> u64 {
+        self.epochs.get(installation).copied().unwrap_or(FIRST_EPOCH)
+    }
+}
+
+/// Of an installation that was never restored.
+const FIRST_EPOCH: u64 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -93,6 +93,9 @@ impl Lab {
                 "an operation needs a key and an installation",
             ));
         }
+        if let Err(failure) = self.take_over(wall, site, &request.call.installation, request.call.epoch) {
+            return self.refuse_order(wall, site, request, failure);
+        }
         let operation = &request.operation;
         let dedupe = self.site(site)?.settings.dedupe;
         let fault = self.fault(site, operation.name(), &operation.subjects(), operation.forced());
@@ -104,6 +107,38 @@ impl Lab {
         reply
             .and_then(|reply| flushed.map(|()| reply))
             .map_err(|error| ledger_failed(&error))
+    }
+
+    /// Whoever speaks under a higher epoch takes the site over; a lower one is refused. What was accepted before goes
+    /// its way.
+    pub(crate) fn take_over(&mut self, wall: u64, site: &str, installation: &str, epoch: u64) -> Result<(), Failure> {
+        let home = self.site(site)?;
+        home.check_epoch(installation, epoch)?;
+        if home.epoch(installation) == epoch {
+            return Ok(());
+        }
+        let entry = Entry {
+            site: Some(site.to_owned()),
+            before: Some(home.epoch(installation).to_string()),
+            after: Some(epoch.to_string()),
+            ..Entry::plain(
+                &format!("{installation}@{epoch}"),
+                "take-over",
+                vec![Change::TakenOver {
+                    installation: installation.to_owned(),
+                    epoch,
+                }],
+            )
+        };
+        self.record(wall, entry).map(drop)
+    }
+
+    /// Of somebody whose epoch is over: it has no task and no key.
+    fn refuse_order(&mut self, wall: u64, site: &str, request: &Request, failure: Failure) -> Result<Reply, Failure> {
+        let mut entry = Entry::of_call(site, &request.call, &request.operation, Outcome::Refused);
+        entry.note = Some(format!("{}: {}", failure.code, failure.message));
+        self.record(wall, entry)?;
+        Ok(Reply::Answer(failed(String::new(), failure)))
     }
 
     fn known_task(&self, site: &str, key: &str) -> Option<Task> {

@@ -472,6 +472,39 @@ fn a_lower_epoch_is_refused_and_a_higher_one_takes_over() {
 }
 
 #[test]
+fn a_site_that_was_taken_over_refuses_older_epochs_and_lets_what_was_begun_end() {
+    let mut bench = Bench::new();
+    let latency = Latency {
+        site: None,
+        operation: Some("shutdown".to_owned()),
+        min_ms: 1_000,
+        max_ms: 1_000,
+    };
+    bench.control(None, vec![Change::LatencySet { latency }]);
+    bench.answer("a", "begun", json!({"shutdown": {"machine": "m1"}}));
+    let now = bench.now;
+    for epoch in [7, 7] {
+        bench.lab().take_over(now, "a", "i", epoch).unwrap();
+    }
+    let stale = bench.lab().take_over(now, "a", "i", 6).unwrap_err();
+    assert_eq!(stale.code, "stale-epoch");
+    assert_eq!(bench.results("take-over"), ["changed"]);
+    bench.restart();
+    assert_eq!(
+        bench.refused("a", json!({"shutdown": {"machine": "m2"}})),
+        "stale-epoch"
+    );
+    // Other installations and other sites have their own.
+    bench.lab().take_over(now, "a", "other", 1).unwrap();
+    bench.lab().take_over(now, "b", "i", 1).unwrap();
+    bench.now += 5_000;
+    let (now, begun) = (bench.now, "begun");
+    assert!(
+        matches!(bench.lab().by_key(now, "a", begun).unwrap(), crate::task::Known::Task(task) if task.state == "done")
+    );
+}
+
+#[test]
 fn a_fenced_machine_does_not_start_until_it_is_let_go() {
     let mut bench = Bench::new();
     bench.done("a", json!({"fence": {"machine": "m1"}}));

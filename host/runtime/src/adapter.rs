@@ -7,7 +7,7 @@ use wasmtime::component::Resource;
 
 use crate::binding::Binding;
 use crate::bindings::exports::landfall::plugin::adapter::{Guest as Exports, GuestIndices};
-use crate::bindings::exports::landfall::plugin::guest_exec;
+use crate::bindings::exports::landfall::plugin::{guest_exec, takeover};
 use crate::buffer::Buffer;
 use crate::call::{Answer, Guest};
 use crate::contract::adapter::{
@@ -24,6 +24,7 @@ pub struct Adapter {
     binding: Binding,
     exports: Arc<GuestIndices>,
     programs: Option<guest_exec::GuestIndices>,
+    takeover: Option<takeover::GuestIndices>,
 }
 
 impl Adapter {
@@ -37,10 +38,17 @@ impl Adapter {
             .then(|| guest_exec::GuestIndices::new(&binding.callee.pre))
             .transpose();
         let programs = programs.map_err(|error| binding.link_error(error))?;
+        let takeover = binding
+            .plugin
+            .has_takeover()
+            .then(|| takeover::GuestIndices::new(&binding.callee.pre))
+            .transpose();
+        let takeover = takeover.map_err(|error| binding.link_error(error))?;
         Ok(Self {
             binding,
             exports: Arc::new(exports),
             programs,
+            takeover,
         })
     }
 
@@ -258,6 +266,21 @@ impl Adapter {
                 let exports = exports.load(&mut guest.store, &guest.instance)?;
                 guest.stamp(&mut call);
                 exports.call_exec(&mut guest.store, &call, &machine, &command).await
+            })
+        });
+        answer.await.map(Some)
+    }
+
+    /// The site refuses orders of this installation under a lower epoch from now on. None if it keeps no epochs.
+    pub async fn take_over(&self, mut call: Call) -> Result<Option<()>, CallError> {
+        let Some(exports) = self.takeover.clone() else {
+            return Ok(None);
+        };
+        let answer = self.binding.callee.call("take-over", move |guest| {
+            Box::pin(async move {
+                let exports = exports.load(&mut guest.store, &guest.instance)?;
+                guest.stamp(&mut call);
+                exports.call_take_over(&mut guest.store, &call).await
             })
         });
         answer.await.map(Some)

@@ -122,6 +122,11 @@ impl Plugin {
         self.surface.has_export("landfall:plugin/guest-exec")
     }
 
+    /// An adapter whose site keeps the installation's epoch.
+    pub fn has_takeover(&self) -> bool {
+        self.surface.has_export("landfall:plugin/takeover")
+    }
+
     /// A runbook that can say whether its effect happened.
     pub fn has_probe(&self) -> bool {
         self.surface.has_export("landfall:plugin/runbook-probe")

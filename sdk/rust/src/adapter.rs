@@ -4,7 +4,7 @@ use crate::bindings::exports::landfall::plugin::adapter::{
     Extent, ExtentPage, Features, Guest, IsolationAnswer, ItemFacts, MachinePage, Network, Operation, OwnedPage,
     PowerAnswer, PreflightAnswer, SiteFacts,
 };
-use crate::bindings::exports::landfall::plugin::guest_exec;
+use crate::bindings::exports::landfall::plugin::{guest_exec, takeover};
 use crate::buffers::Buffer;
 use crate::log::log_panics;
 use crate::{Call, Direction, Failure, Finding, GuestCommand, GuestExit, Plugin, ProbeAnswer, Progress, RecoveryPoint};
@@ -178,8 +178,22 @@ impl<A: GuestExec> guest_exec::Guest for A {
     }
 }
 
-/// Makes the crate a hypervisor-adapter plugin: `export_adapter!(MyType)`, followed by `guest_exec` for the optional
-/// export. Once in a crate, at the top level.
+/// Optional: the site keeps the installation's epoch. Export it with `export_adapter!(Type, takeover)`.
+pub trait Takeover: Adapter {
+    /// From now on orders of `call.installation` under an epoch lower than `call.epoch` are refused with
+    /// `stale-epoch`, here and in `submit`, `write` and `cancel`. Repeating it changes nothing.
+    fn take_over(call: &Call) -> Result<(), Failure>;
+}
+
+impl<A: Takeover> takeover::Guest for A {
+    fn take_over(call: Call) -> Result<(), Failure> {
+        log_panics();
+        <A as Takeover>::take_over(&call)
+    }
+}
+
+/// Makes the crate a hypervisor-adapter plugin: `export_adapter!(MyType)`, followed by the optional exports, as in
+/// `export_adapter!(MyType, guest_exec, takeover)`. Once in a crate, at the top level.
 #[macro_export]
 macro_rules! export_adapter {
     ($plugin:ident) => {
@@ -187,10 +201,29 @@ macro_rules! export_adapter {
     };
     ($plugin:ident, guest_exec) => {
         $crate::export_adapter!(@adapter $plugin, ADAPTER_GUEST_EXEC);
+        $crate::export_adapter!(@guest_exec $plugin);
+    };
+    ($plugin:ident, takeover) => {
+        $crate::export_adapter!(@adapter $plugin, ADAPTER_TAKEOVER);
+        $crate::export_adapter!(@takeover $plugin);
+    };
+    ($plugin:ident, guest_exec, takeover) => {
+        $crate::export_adapter!(@adapter $plugin, ADAPTER_GUEST_EXEC_TAKEOVER);
+        $crate::export_adapter!(@guest_exec $plugin);
+        $crate::export_adapter!(@takeover $plugin);
+    };
+    (@guest_exec $plugin:ident) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use $crate::bindings::exports::landfall::plugin::guest_exec as interface;
             $crate::bindings::cabi_guest_exec!($plugin with_types_in interface);
+        };
+    };
+    (@takeover $plugin:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::bindings::exports::landfall::plugin::takeover as interface;
+            $crate::bindings::cabi_takeover!($plugin with_types_in interface);
         };
     };
     (@adapter $plugin:ident, $section:ident) => {

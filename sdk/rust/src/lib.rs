@@ -135,10 +135,13 @@ pub mod sections {
     pub const RUNBOOK_PROBE_UNDO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runbook-probe-undo"));
     pub const ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adapter"));
     pub const ADAPTER_GUEST_EXEC: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adapter-guest-exec"));
+    pub const ADAPTER_TAKEOVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adapter-takeover"));
+    pub const ADAPTER_GUEST_EXEC_TAKEOVER: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/adapter-guest-exec-takeover"));
     pub const POLICY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/policy"));
 }
 
-pub use adapter::{Adapter, GuestExec, adapter_types};
+pub use adapter::{Adapter, GuestExec, Takeover, adapter_types};
 pub use bindings::exports::landfall::plugin::policy::{
     Candidate, Choice, Request as PolicyRequest, Selection, Verdict,
 };

@@ -133,6 +133,14 @@ impl Lab {
             .ok();
     }
 
+    /// Somebody switches a machine at home off, past the host.
+    pub(crate) fn switch_off(&self, machine: &str) {
+        let _: Value = self
+            .api
+            .patch(&format!("control/machines/{HOME}/{machine}"), &json!({"on": false}))
+            .ok();
+    }
+
     /// Somebody removes a machine, past the host.
     pub(crate) fn remove(&self, site: &str, machine: &str) {
         self.api.delete(&format!("control/machines/{site}/{machine}"));

@@ -3,6 +3,7 @@
 
 mod data;
 mod effect;
+mod epochs;
 mod machines;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,6 +119,7 @@ pub(super) async fn check(
         "fence" "a fenced machine cannot start" fence;
         "delete-points" "points are deleted, once" delete_points;
         "delete-replica" "the replica is deleted, and nothing with our stamp is left" delete_replica;
+        "take-over" "a new epoch takes over, and an older one is refused from then on" take_over;
     }
 }
 

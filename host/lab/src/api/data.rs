@@ -13,7 +13,6 @@ use serde_json::json;
 
 use super::sites::find;
 use super::{ApiError, App, BODY_LIMIT, Params, blocking};
-use crate::effect::check_epoch;
 use crate::operation::Failure;
 use crate::state::{Machine, Mark};
 
@@ -135,8 +134,9 @@ async fn write(
     let store = {
         let lab = app.lab();
         let missing = || Failure::refused("not-found", format!("site `{site}` has no replica `{id}`"));
-        let replica = lab.site(&site)?.replicas.get(&id).ok_or_else(missing)?;
-        check_epoch(&replica.stamp, &target.installation, target.epoch)?;
+        let home = lab.site(&site)?;
+        home.check_epoch(&target.installation, target.epoch)?;
+        home.replicas.get(&id).ok_or_else(missing)?;
         lab.blobs.store(&site, &id)
     };
     let Some(store) = store else {

@@ -40,6 +40,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/sites/{site}/machines/{machine}/power", get(power))
         .route("/sites/{site}/networks", get(networks))
         .route("/sites/{site}/networks/{network}/isolation", get(isolation))
+        .route("/sites/{site}/take-over", post(take_over))
         .route("/sites/{site}/operations", post(submit))
         .route("/sites/{site}/operations/by-key/{key}", get(by_key))
         .route("/sites/{site}/tasks/poll", post(poll))
@@ -229,6 +230,27 @@ async fn isolation(State(app): Shared, Path((site, id)): Path<(String, String)>)
     passage.json(answer)
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Speaker {
+    installation: String,
+    epoch: u64,
+}
+
+async fn take_over(
+    State(app): Shared,
+    Path(site): Path<String>,
+    Body(speaker): Body<Speaker>,
+) -> Result<Response, ApiError> {
+    let passage = app.enter(&site, "take-over", &[]).await?;
+    {
+        let mut lab = app.lab();
+        let name = lab.behind(&site)?.0.to_owned();
+        lab.take_over(wall_ms(), &name, &speaker.installation, speaker.epoch)?;
+    }
+    passage.json(json!({}))
+}
+
 async fn submit(
     State(app): Shared,
     Path(site): Path<String>,
@@ -306,11 +328,26 @@ async fn poll(State(app): Shared, Path(site): Path<String>, Body(ask): Body<Poll
     }
 }
 
-async fn cancel(State(app): Shared, Path((site, handle)): Path<(String, String)>) -> Result<Response, ApiError> {
+/// Nobody in particular may cancel as well: a person, with the control API's rights.
+#[derive(Deserialize)]
+struct Canceller {
+    installation: Option<String>,
+    epoch: Option<u64>,
+}
+
+async fn cancel(
+    State(app): Shared,
+    Path((site, handle)): Path<(String, String)>,
+    Params(canceller): Params<Canceller>,
+) -> Result<Response, ApiError> {
     let passage = app.enter(&site, "cancel", &[&handle]).await?;
     let progress = {
         let mut lab = app.lab();
-        let name = lab.behind(&site)?.0.to_owned();
+        let (name, home) = lab.behind(&site)?;
+        if let (Some(installation), Some(epoch)) = (&canceller.installation, canceller.epoch) {
+            home.check_epoch(installation, epoch)?;
+        }
+        let name = name.to_owned();
         lab.cancel(wall_ms(), &name, &handle)?
     };
     app.disturb();

@@ -160,5 +160,10 @@ async fn an_adapter_runs_programs_if_it_exports_that_and_beside_calls_that_wait_
         };
         let exit = adapter.exec(call(), "vm".into(), command).await.unwrap();
         assert_eq!(exit.map(|exit| exit.code), code);
+        assert_eq!(
+            adapter.take_over(call()).await.unwrap(),
+            None,
+            "it exports no such thing"
+        );
     }
 }

@@ -27,7 +27,7 @@ use landfall_sdk::buffers::Buffer;
 use landfall_sdk::http::encode_component;
 use landfall_sdk::{
     Adapter, Call, Direction, Effect, Failure, Finding, GuestCommand, GuestExec, GuestExit, Plugin, ProbeAnswer,
-    Progress, RecoveryPoint, config, export_adapter, pair,
+    Progress, RecoveryPoint, Takeover, config, export_adapter, pair,
 };
 use serde_json::json;
 use site::{Site, query};
@@ -159,7 +159,11 @@ impl Adapter for Lab {
     }
 
     fn cancel(call: &Call, handle: &str) -> Result<Progress, Failure> {
-        let path = format!("tasks/{}/cancel", encode_component(handle));
+        let query = query(&[
+            ("installation", Some(&call.installation)),
+            ("epoch", Some(&call.epoch.to_string())),
+        ]);
+        let path = format!("tasks/{}/cancel?{query}", encode_component(handle));
         let progress: LabProgress = Site::configured()?.post(&path, &json!({}), left(call))?;
         Ok(progress.into())
     }
@@ -283,4 +287,13 @@ impl GuestExec for Lab {
     }
 }
 
-export_adapter!(Lab, guest_exec);
+/// The lab keeps the epoch of an installation for each site.
+impl Takeover for Lab {
+    fn take_over(call: &Call) -> Result<(), Failure> {
+        let body = json!({"installation": call.installation, "epoch": call.epoch});
+        let _: serde_json::Value = Site::configured()?.post("take-over", &body, left(call))?;
+        Ok(())
+    }
+}
+
+export_adapter!(Lab, guest_exec, takeover);

@@ -42,6 +42,7 @@ pub(crate) enum Facts {
     Machine(Box<Machine>),
     Replica(Box<Replica>),
     Helper(Helper),
+    Epoch(Epoch),
 }
 
 /// A machine that was made here, or one that was held or fenced.
@@ -165,6 +166,13 @@ pub(crate) struct Helper {
     pub(crate) run: String,
     /// Where it offers disks, once it does.
     pub(crate) port: Option<u16>,
+}
+
+/// What the site obeys of one installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Epoch {
+    pub(crate) installation: String,
+    pub(crate) epoch: u64,
 }
 
 impl Facts {

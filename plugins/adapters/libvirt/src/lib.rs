@@ -9,6 +9,7 @@
 mod config;
 mod data;
 mod domain;
+mod epoch;
 mod facts;
 mod failure;
 mod helper;
@@ -35,7 +36,7 @@ use landfall_sdk::adapter_types::{
 };
 use landfall_sdk::buffers::Buffer;
 use landfall_sdk::{
-    Adapter, Call, Direction, Effect, Failure, Finding, Pairs, Plugin, ProbeAnswer, Progress, RecoveryPoint,
+    Adapter, Call, Direction, Effect, Failure, Finding, Pairs, Plugin, ProbeAnswer, Progress, RecoveryPoint, Takeover,
     export_adapter,
 };
 
@@ -76,6 +77,28 @@ fn nothing(effect: Result<(), Failure>) -> Result<Progress, Failure> {
     effect.map(|()| Progress::Done(Pairs::new()))
 }
 
+fn effect(libvirt: &mut libvirt::Libvirt, call: &Call, operation: &Operation) -> Result<Progress, Failure> {
+    match operation {
+        Operation::Shutdown(shutdown) => machine::shut_down(libvirt, shutdown),
+        Operation::Stop(stop) => machine::stop(libvirt, stop),
+        Operation::Hold(hold) => nothing(machine::hold(libvirt, hold)),
+        Operation::Snapshot(snapshot) => source::snapshot(libvirt, call, snapshot).map(done),
+        Operation::Release(release) => nothing(source::release(libvirt, release)),
+        Operation::Start(start) => machine::start(libvirt, &start.machine).map(done),
+        Operation::PrepareReplica(prepare) => target::prepare(libvirt, call, prepare).map(done),
+        Operation::ReceiveComplete(receive) => nothing(target::receive(libvirt, call, receive)),
+        Operation::Process(process) => target::process(libvirt, call, &process.replica),
+        Operation::DeletePoints(delete) => nothing(target::delete_points(libvirt, delete)),
+        Operation::DeleteReplica(delete) => nothing(target::delete(libvirt, &delete.replica)),
+        Operation::CreateMachine(create) => machine::create(libvirt, call, create).map(done),
+        Operation::ChangePoint(change) => nothing(machine::change(libvirt, call, change)),
+        Operation::DeleteMachine(delete) => nothing(machine::delete(libvirt, &delete.machine)),
+        Operation::Fence(fence) => nothing(machine::fence(libvirt, call, &fence.machine)),
+        Operation::BootPrepare(_) => Err(not_offered("boot-prepare")),
+        Operation::Custom(custom) => Err(not_offered(&custom.name)),
+    }
+}
+
 impl Adapter for Libvirt {
     fn get_features(origin: &str, direction: Direction) -> Features {
         let way_back = features::way_back(Some(Platform::Kvm), origin);
@@ -111,24 +134,9 @@ impl Adapter for Libvirt {
     }
 
     fn submit(call: &Call, operation: &Operation) -> Result<Progress, Failure> {
-        with(|libvirt| match operation {
-            Operation::Shutdown(shutdown) => machine::shut_down(libvirt, shutdown),
-            Operation::Stop(stop) => machine::stop(libvirt, stop),
-            Operation::Hold(hold) => nothing(machine::hold(libvirt, hold)),
-            Operation::Snapshot(snapshot) => source::snapshot(libvirt, call, snapshot).map(done),
-            Operation::Release(release) => nothing(source::release(libvirt, release)),
-            Operation::Start(start) => machine::start(libvirt, &start.machine).map(done),
-            Operation::PrepareReplica(prepare) => target::prepare(libvirt, call, prepare).map(done),
-            Operation::ReceiveComplete(receive) => nothing(target::receive(libvirt, call, receive)),
-            Operation::Process(process) => target::process(libvirt, call, &process.replica),
-            Operation::DeletePoints(delete) => nothing(target::delete_points(libvirt, call, delete)),
-            Operation::DeleteReplica(delete) => nothing(target::delete(libvirt, &delete.replica)),
-            Operation::CreateMachine(create) => machine::create(libvirt, call, create).map(done),
-            Operation::ChangePoint(change) => nothing(machine::change(libvirt, call, change)),
-            Operation::DeleteMachine(delete) => nothing(machine::delete(libvirt, &delete.machine)),
-            Operation::Fence(fence) => nothing(machine::fence(libvirt, call, &fence.machine)),
-            Operation::BootPrepare(_) => Err(not_offered("boot-prepare")),
-            Operation::Custom(custom) => Err(not_offered(&custom.name)),
+        with(|libvirt| {
+            epoch::check(libvirt, call)?;
+            effect(libvirt, call, operation)
         })
     }
 
@@ -161,8 +169,11 @@ impl Adapter for Libvirt {
     }
 
     /// What takes its time here, a guest's shutdown and a merge, ends by itself.
-    fn cancel(_call: &Call, handle: &str) -> Result<Progress, Failure> {
-        with(|libvirt| poll(libvirt, handle))
+    fn cancel(call: &Call, handle: &str) -> Result<Progress, Failure> {
+        with(|libvirt| {
+            epoch::check(libvirt, call)?;
+            poll(libvirt, handle)
+        })
     }
 
     fn power_state(machine: &str) -> Result<PowerAnswer, Failure> {
@@ -230,4 +241,11 @@ fn poll(libvirt: &mut libvirt::Libvirt, handle: &str) -> Result<Progress, Failur
     }
 }
 
-export_adapter!(Libvirt);
+/// The site keeps the epoch of an installation itself.
+impl Takeover for Libvirt {
+    fn take_over(call: &Call) -> Result<(), Failure> {
+        with(|libvirt| epoch::take_over(libvirt, call))
+    }
+}
+
+export_adapter!(Libvirt, takeover);

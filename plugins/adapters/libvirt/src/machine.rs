@@ -28,7 +28,7 @@ pub(crate) fn kept(libvirt: &mut Libvirt, domain: &Domain) -> Result<Machine, Fa
     match text.as_deref().and_then(Facts::from_metadata) {
         Some(Facts::Machine(machine)) => Ok(*machine),
         None => Ok(Machine::default()),
-        Some(Facts::Replica(_) | Facts::Helper(_)) => Err(Failure::definite(
+        Some(Facts::Replica(_) | Facts::Helper(_) | Facts::Epoch(_)) => Err(Failure::definite(
             "not-found",
             format!("`{}` is Landfall's own and no machine", domain.name),
         )),
@@ -62,7 +62,7 @@ pub(crate) fn list(libvirt: &mut Libvirt, cursor: Option<&str>) -> Result<Machin
             continue;
         };
         let facts = parse(&xml).and_then(|xml| Facts::from_domain(&xml));
-        if matches!(facts, Some(Facts::Replica(_) | Facts::Helper(_))) {
+        if matches!(facts, Some(Facts::Replica(_) | Facts::Helper(_) | Facts::Epoch(_))) {
             continue;
         }
         let targets = parse(&xml).map(|xml| domain::disks(&xml)).unwrap_or_default();

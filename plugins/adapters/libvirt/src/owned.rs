@@ -34,6 +34,6 @@ fn owner(facts: Facts) -> Option<(&'static str, Owner)> {
     match facts {
         Facts::Machine(machine) => Some(("machine", machine.owner?)),
         Facts::Replica(replica) => Some(("replica", replica.owner)),
-        Facts::Helper(_) => None,
+        Facts::Helper(_) | Facts::Epoch(_) => None,
     }
 }

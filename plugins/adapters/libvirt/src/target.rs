@@ -11,6 +11,7 @@ use landfall_sdk::{Call, Consistency, Failure, Pairs, Progress, RecoveryPoint, p
 
 use crate::data::{self, Offer, Offered};
 use crate::domain;
+use crate::epoch;
 use crate::facts::{Disk, Entry, Facts, Layer, Open, Origin, Owner, Replica, uuid_from};
 use crate::failure::mark_lost;
 use crate::helper::{Export, Helper, node_name};
@@ -58,18 +59,6 @@ pub(crate) fn find(libvirt: &mut Libvirt, id: &str) -> Result<Held, Failure> {
         }),
         _ => Err(missing()),
     }
-}
-
-/// A host that was restored from an old copy must not write over what its successor did.
-fn check_epoch(call: &Call, owner: &Owner) -> Result<(), Failure> {
-    if call.installation == owner.installation && call.epoch < owner.epoch {
-        let why = format!(
-            "epoch {} of this installation is over; epoch {} holds the replica",
-            call.epoch, owner.epoch
-        );
-        return Err(Failure::definite("stale-epoch", why));
-    }
-    Ok(())
 }
 
 /// What `prepare-replica` made under this key.
@@ -174,7 +163,8 @@ fn home(libvirt: &mut Libvirt, ext: &Pairs, disks: usize) -> Result<Option<(Stri
     Ok(all.then(|| (mark.to_owned(), layer)))
 }
 
-fn definition(uuid: &str, name: &str, description: &str, facts: &Facts) -> String {
+/// Of a machine that is never started and holds nothing but facts.
+pub(crate) fn definition(uuid: &str, name: &str, description: &str, facts: &Facts) -> String {
     format!(
         "<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><description>{}</description>\
          <memory unit='KiB'>1024</memory><vcpu>1</vcpu><os><type arch='x86_64'>hvm</type></os>\
@@ -197,6 +187,8 @@ fn offer_key(replica: &str, mark: &str) -> String {
 }
 
 pub(crate) fn write(call: &Call, replica: &str, mark: &str, offset: u64, buffer: &Buffer) -> Result<(), Failure> {
+    // Also where an offer is remembered: who slept since remembers it too.
+    with(|libvirt| epoch::check(libvirt, call))?;
     let key = offer_key(replica, mark);
     let offer = if let Some(offer) = Offer::remembered(&key) {
         offer
@@ -219,7 +211,6 @@ pub(crate) fn write(call: &Call, replica: &str, mark: &str, offset: u64, buffer:
 /// The layer of a mark, offered for writing.
 fn open(libvirt: &mut Libvirt, call: &Call, replica: &str, mark: &str) -> Result<Offer, Failure> {
     let mut held = find(libvirt, replica)?;
-    check_epoch(call, &held.replica.owner)?;
     if held.replica.entries.iter().any(|entry| entry.mark == mark) {
         return Err(Failure::definite(
             "received",
@@ -336,7 +327,6 @@ pub(crate) fn empty_trash(libvirt: &mut Libvirt, held: &mut Held) -> Result<(), 
 
 pub(crate) fn receive(libvirt: &mut Libvirt, call: &Call, receive: &ReceiveComplete) -> Result<(), Failure> {
     let mut held = find(libvirt, &receive.replica)?;
-    check_epoch(call, &held.replica.owner)?;
     if held.replica.bytes() != receive.bytes {
         let why = format!(
             "the source's disks have {} bytes and the replica's {}; if a disk has grown, unprotect and protect the item",
@@ -388,7 +378,6 @@ pub(crate) fn receive(libvirt: &mut Libvirt, call: &Call, receive: &ReceiveCompl
 /// so that the chain stays as long as there are points.
 pub(crate) fn process(libvirt: &mut Libvirt, call: &Call, replica: &str) -> Result<Progress, Failure> {
     let mut held = find(libvirt, replica)?;
-    check_epoch(call, &held.replica.owner)?;
     let before = held.replica.clone();
     let point = held.replica.process(&call.key);
     if held.replica != before {
@@ -453,9 +442,8 @@ pub(crate) fn points(libvirt: &mut Libvirt, replica: &str) -> Result<Vec<Recover
     Ok(held.replica.entries.iter().rev().map(point).collect())
 }
 
-pub(crate) fn delete_points(libvirt: &mut Libvirt, call: &Call, delete: &DeletePoints) -> Result<(), Failure> {
+pub(crate) fn delete_points(libvirt: &mut Libvirt, delete: &DeletePoints) -> Result<(), Failure> {
     let mut held = find(libvirt, &delete.replica)?;
-    check_epoch(call, &held.replica.owner)?;
     held.replica.delete_points(delete.points.as_deref());
     held.save(libvirt)
 }
