@@ -9,8 +9,7 @@ use serde_json::json;
 use super::{Harm, Scene, Target, answer_for, budget, report};
 use crate::backup::{backup, restore};
 use crate::crash::Dice;
-use crate::harness::answers::Job;
-use crate::harness::lab::AWAY;
+use crate::harness::answers::{Job, Line};
 use crate::harness::world::World;
 
 /// Operations take their time, so that a backup falls between any two of them; the whole job takes some two seconds.
@@ -103,10 +102,7 @@ fn x09_a_daemon_that_wakes_beside_its_restored_successor_does_no_harm() {
         refused += after.iter().filter(|line| line.result == "refused").count();
         jobs += 1;
         let mut harm = scene.judge(&world, &done);
-        let did = |line: &&_| {
-            let line: &crate::harness::answers::Line = line;
-            line.job.is_some() && line.result == "changed" && line.site.as_deref() == Some(AWAY)
-        };
+        let did = |line: &&Line| line.caller.ends_with("@1") && matches!(&*line.result, "changed" | "accepted");
         harm.other.extend(
             after
                 .iter()

@@ -172,6 +172,8 @@ pub(crate) struct Line {
     pub(crate) operation: String,
     pub(crate) machine: Option<String>,
     pub(crate) result: String,
+    /// INSTALLATION@EPOCH, where an installation gave the order.
+    pub(crate) caller: String,
     pub(crate) change: Vec<Value>,
 }
 
