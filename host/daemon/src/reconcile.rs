@@ -19,7 +19,7 @@ use landfall_recovery::item::{ItemState, Phase};
 use landfall_recovery::job::Status;
 use landfall_recovery::operations::Operation;
 use landfall_recovery::words::{Failure, Finding, Severity};
-use landfall_runtime::contract::adapter::{Machine, Owned, Power};
+use landfall_runtime::contract::adapter::{Owned, Power};
 use landfall_runtime::contract::types::Call;
 use landfall_store::{Batch, Space};
 use serde::{Deserialize, Serialize};
@@ -46,8 +46,10 @@ struct Reconciled {
 
 /// What a site says, asked once for all items.
 struct Seen {
-    machines: Vec<Machine>,
-    owned: Vec<Owned>,
+    /// By reference.
+    machines: BTreeMap<String, Power>,
+    /// What carries our stamp, by item.
+    owned: BTreeMap<String, Vec<Owned>>,
     /// Orders under an older epoch are refused there. None where nothing came out of a backup, and nobody was told.
     taken_over: Option<bool>,
 }
@@ -86,7 +88,17 @@ pub(crate) async fn reconcile(
     let items = subjects(engine, names)?;
     let sites = read_sites(engine, &items).await;
     let points = read_points(engine, &items, &sites).await;
-    let mut released = released(engine)?;
+    let any_strange = items.iter().any(|(item, state)| {
+        let seen = [&item.source.site, &item.target_site].map(|site| sites.get(site)?.as_ref().ok());
+        let mut seen = seen.into_iter().flatten();
+        seen.any(|seen| strange(item, state, seen).next().is_some())
+    });
+    // Every job that ever was is read for it.
+    let mut released = if any_strange {
+        released(engine)?
+    } else {
+        BTreeMap::new()
+    };
     let _freezing = engine.freezing.lock().await;
     // A job that holds an item changes it without the lock above.
     let _alone = engine.changing.write().await;
@@ -215,11 +227,18 @@ async fn ask(engine: &Arc<Engine>, site: &str, restored: bool) -> Result<Seen, F
     } else {
         None
     };
-    let machines = list_machines(engine, site).await?;
-    let owned = owned(engine, site).await?;
+    let listed = list_machines(engine, site).await?;
+    let machines = listed.into_iter().map(|machine| (machine.id, machine.power)).collect();
+    let mut by_item: BTreeMap<String, Vec<Owned>> = BTreeMap::new();
+    for one in owned(engine, site).await? {
+        by_item
+            .entry(one.item.clone().unwrap_or_default())
+            .or_default()
+            .push(one);
+    }
     Ok(Seen {
         machines,
-        owned,
+        owned: by_item,
         taken_over,
     })
 }
@@ -326,7 +345,7 @@ fn missing(item: &Item, state: &ItemState, target: &Seen) -> Vec<Finding> {
         state.created.as_deref(),
         state.test_machine.as_deref(),
     ]);
-    let gone = |machine: &&str| !target.machines.iter().any(|other| other.id == **machine);
+    let gone = |machine: &&str| !target.machines.contains_key(*machine);
     let when = if state.restored { " after the backup" } else { "" };
     let say = |machine: &str| {
         let cause = format!("site `{site}` no longer has the machine `{machine}`");
@@ -339,8 +358,6 @@ fn missing(item: &Item, state: &ItemState, target: &Seen) -> Vec<Finding> {
 /// Made by this installation, and the state does not know of it: after the backup, or by a daemon that a restore
 /// replaced and that woke up.
 fn unknown(item: &Item, state: &ItemState, excused: &Excused, site: &str, seen: &Seen) -> Vec<Finding> {
-    let known = known(state);
-    let strange = |owned: &&Owned| owned.item.as_ref() == Some(&item.name) && !known.contains(owned.id.as_str());
     let (why, cure) = if state.restored {
         (
             "the backup is older",
@@ -374,7 +391,13 @@ fn unknown(item: &Item, state: &ItemState, excused: &Excused, site: &str, seen: 
         let cause = format!("site `{site}` has the {kind} `{id}`, made{by} under epoch {epoch}: {why}");
         finding(item, severity, cause, cure)
     };
-    seen.owned.iter().filter(strange).map(say).collect()
+    strange(item, state, seen).map(say).collect()
+}
+
+fn strange<'a>(item: &Item, state: &'a ItemState, seen: &'a Seen) -> impl Iterator<Item = &'a Owned> {
+    let known = known(state);
+    let owned = seen.owned.get(&item.name).into_iter().flatten();
+    owned.filter(move |owned| !known.contains(owned.id.as_str()))
 }
 
 /// The steps of the job that a restore holds the item with, of which the backup does not say that they are done.
@@ -428,11 +451,7 @@ fn running(item: &Item, state: &ItemState, source: &Seen) -> Vec<Finding> {
         return Vec::new();
     }
     let away = matches!(state.phase, Phase::FailedOver | Phase::Committed);
-    let power = source
-        .machines
-        .iter()
-        .find(|other| other.id == *machine)
-        .map(|other| other.power);
+    let power = source.machines.get(machine).copied();
     let (severity, cause, cure) = match (away, power) {
         (true, Some(Power::On)) => (
             Severity::Error,
@@ -495,21 +514,10 @@ mod tests {
     use super::*;
 
     fn seen(machines: &[(&str, Power)], taken_over: Option<bool>) -> Seen {
-        let machine = |(id, power): &(&str, Power)| Machine {
-            id: (*id).to_owned(),
-            name: (*id).to_owned(),
-            origin: "kvm".to_owned(),
-            os: None,
-            power: *power,
-            cpus: None,
-            memory_bytes: None,
-            disks: Vec::new(),
-            nics: Vec::new(),
-            ext: Vec::new(),
-        };
+        let machines = machines.iter().map(|(id, power)| ((*id).to_owned(), *power));
         Seen {
-            machines: machines.iter().map(machine).collect(),
-            owned: Vec::new(),
+            machines: machines.collect(),
+            owned: BTreeMap::new(),
             taken_over,
         }
     }
