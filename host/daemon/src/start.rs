@@ -232,7 +232,7 @@ async fn prepare(engine: &Arc<Engine>, asked: &Asked<'_>) -> Result<Prepared, Re
     preflight(engine, &mut frozen).await?;
     frozen.build_graph();
     injected_steps(&frozen)?;
-    set_effects(engine, &mut frozen).await?;
+    let frozen = set_effects(engine, frozen).await?;
     Ok(Prepared { frozen, ground, sites })
 }
 
@@ -929,7 +929,7 @@ async fn preflight(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Refu
 }
 
 /// Asks adapters and runbooks what may be assumed about each effect, and writes it into the graph.
-async fn set_effects(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Refusal> {
+async fn set_effects(engine: &Arc<Engine>, mut frozen: Frozen) -> Result<Frozen, Refusal> {
     let mut sites: BTreeMap<(String, String), EffectFacts> = BTreeMap::new();
     let direction = crate::contract::direction(frozen.direction);
     for (key, pinned) in &frozen.plugins {
@@ -945,14 +945,18 @@ async fn set_effects(engine: &Arc<Engine>, frozen: &mut Frozen) -> Result<(), Re
             sites.insert((site.to_owned(), facts.operation.clone()), from_effect(&facts));
         }
     }
-    let cannot = cannot_fence(frozen, &sites);
+    let cannot = cannot_fence(&frozen, &sites);
     frozen.findings.extend(cannot);
-    let actions = action_effects(engine, frozen).await?;
+    // What an action is told is a matter of the whole job, which is large: it is lent, and not copied.
+    let at = frozen.requested_at;
+    let job = Job::new(Arc::new(frozen), at);
+    let actions = action_effects(engine, &job).await?;
+    let mut frozen = Arc::unwrap_or_clone(job.frozen);
     frozen.set_effects(|step: &Step| match operation_name(&step.kind) {
         Some(name) => sites.get(&(step.calls.clone()?, name.to_owned())).copied(),
         None => actions.get(&step.id).copied(),
     });
-    Ok(())
+    Ok(frozen)
 }
 
 /// A site that is named for fencing and does not offer it: then a source that is not proved off waits for a person.
@@ -975,14 +979,14 @@ fn cannot_fence(frozen: &Frozen, sites: &BTreeMap<(String, String), EffectFacts>
     steps.filter_map(say).collect()
 }
 
-async fn action_effects(engine: &Arc<Engine>, frozen: &Frozen) -> Result<BTreeMap<String, EffectFacts>, Refusal> {
-    let job = Job::new(Arc::new(frozen.clone()), frozen.requested_at);
+async fn action_effects(engine: &Arc<Engine>, job: &Job) -> Result<BTreeMap<String, EffectFacts>, Refusal> {
+    let frozen = &job.frozen;
     let mut effects = BTreeMap::new();
     for (index, step) in frozen.graph.steps.iter().enumerate() {
         if !matches!(step.kind, StepKind::Action { .. }) {
             continue;
         }
-        let Arguments::Action { runbook, context } = arguments(&job, index) else {
+        let Arguments::Action { runbook, context } = arguments(job, index) else {
             continue;
         };
         let Some(pinned) = frozen.plugins.get(&runbook_key(&runbook)) else {
