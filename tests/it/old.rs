@@ -55,7 +55,14 @@ fn x02_a_journal_of_the_first_format_is_taken_up_where_it_was() {
 const ITEMS: [&str; 2] = ["db", "web"];
 
 /// What each format added, taken away again.
-const FORMATS: [(i64, &str); 2] = [
+const FORMATS: [(i64, &str); 3] = [
+    (
+        3,
+        "ALTER TABLE frozen RENAME TO frozen_blob;
+         CREATE TABLE frozen (job TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+         INSERT INTO frozen SELECT job, CAST(body AS TEXT) FROM frozen_blob;
+         DROP TABLE frozen_blob;",
+    ),
     (
         2,
         "ALTER TABLE jobs ADD COLUMN frozen TEXT NOT NULL DEFAULT '';
@@ -111,7 +118,7 @@ fn assert_whole(world: &World, id: &str) {
 
 #[test]
 fn x02_t12_a_job_in_the_middle_goes_on_from_a_journal_of_every_earlier_format() {
-    for format in [1, 2] {
+    for format in [1, 2, 3] {
         for step in ["shutdown/web", "create/db"] {
             let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
             for operation in ["shutdown", "create-machine"] {
@@ -134,7 +141,7 @@ fn x02_t12_a_job_in_the_middle_goes_on_from_a_journal_of_every_earlier_format() 
 
 #[test]
 fn x02_t12_a_stuck_job_waits_on_in_a_journal_of_every_earlier_format() {
-    for format in [1, 2] {
+    for format in [1, 2, 3] {
         let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
         world.lab.fail("shutdown", "vm-db");
         let job = world.run("unplanned-failover", &json!({}));
@@ -167,7 +174,7 @@ fn let_go_on(world: &World, id: &str) {
 
 #[test]
 fn x02_x09_t12_a_backup_of_every_earlier_format_is_restored() {
-    for format in [1, 2] {
+    for format in [1, 2, 3] {
         let mut world = World::protected(&Inventory::of(&ITEMS), &plan(&ITEMS, &[]));
         world.lab.latency("shutdown", 1_000, 1_000);
         let job = world.launch("planned-failover", &json!({}));

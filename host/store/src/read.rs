@@ -192,8 +192,8 @@ impl Reader {
             job: job.to_owned(),
             what,
         };
-        let mut statement =
-            connection.prepare_cached("SELECT body, head FROM jobs JOIN frozen ON job = id WHERE id = ?1")?;
+        let mut statement = connection
+            .prepare_cached("SELECT CAST(body AS TEXT), head FROM jobs JOIN frozen ON job = id WHERE id = ?1")?;
         let mut rows = statement.query([job])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         let frozen = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
@@ -225,7 +225,7 @@ impl Reader {
     pub fn texts(&self, job: &str) -> Result<Option<(String, Vec<String>)>, StoreError> {
         let connection = self.connection();
         let frozen: Option<String> = connection
-            .prepare_cached("SELECT body FROM frozen WHERE job = ?1")?
+            .prepare_cached("SELECT CAST(body AS TEXT) FROM frozen WHERE job = ?1")?
             .query_row([job], |row| row.get(0))
             .optional()?;
         let Some(frozen) = frozen else { return Ok(None) };
@@ -240,7 +240,7 @@ impl Reader {
     pub fn frozen(&self, job: &str) -> Result<Option<Frozen>, StoreError> {
         let text: Option<String> = self
             .connection()
-            .prepare_cached("SELECT body FROM frozen WHERE job = ?1")?
+            .prepare_cached("SELECT CAST(body AS TEXT) FROM frozen WHERE job = ?1")?
             .query_row([job], |row| row.get(0))
             .optional()?;
         text.map(|text| serde_json::from_str(&text).map_err(|source| StoreError::Value("jobs", source)))

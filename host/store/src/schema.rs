@@ -8,7 +8,7 @@ use crate::seal::{Key, Seal, hex};
 use crate::{Identity, StoreError, crc, faults};
 
 /// Raised with every change of the tables; a file with a higher number is refused.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 
 pub(crate) const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -55,6 +55,14 @@ INSERT INTO frozen SELECT id, frozen FROM jobs;
 ALTER TABLE jobs DROP COLUMN frozen;
 ";
 
+/// Format 4: as a blob it can be written piece by piece. As a text SQLite copies it twice on its way into the file.
+const FOURTH: &str = "
+ALTER TABLE frozen RENAME TO frozen_text;
+CREATE TABLE frozen (job TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
+INSERT INTO frozen SELECT job, CAST(body AS BLOB) FROM frozen_text;
+DROP TABLE frozen_text;
+";
+
 /// Opens the file for writing, makes its tables if it is new, and checks what SQLite made of the settings.
 pub(crate) fn open(file: &Path) -> Result<(Connection, Identity, Key), StoreError> {
     let mut connection = Connection::open(file)?;
@@ -83,7 +91,10 @@ pub(crate) fn open(file: &Path) -> Result<(Connection, Identity, Key), StoreErro
         if found < 2 {
             second(&transaction)?;
         }
-        transaction.execute_batch(THIRD)?;
+        if found < 3 {
+            transaction.execute_batch(THIRD)?;
+        }
+        transaction.execute_batch(FOURTH)?;
         transaction.pragma_update(None, "user_version", FORMAT)?;
         transaction.commit()?;
     }

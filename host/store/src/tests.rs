@@ -199,7 +199,7 @@ async fn x06_every_change_of_the_past_is_found() {
         "DELETE FROM seals WHERE number = 1",
         "UPDATE seals SET body = replace(body, '\"records\":3', '\"records\":2')",
         "UPDATE jobs SET outcome = 'failed' WHERE id = 'j1'",
-        "UPDATE frozen SET body = '{ }' WHERE job = 'j1'",
+        "UPDATE frozen SET body = CAST('{ }' AS BLOB) WHERE job = 'j1'",
         "DELETE FROM frozen WHERE job = 'j1'",
         "UPDATE state SET value = '8'",
         "UPDATE meta SET value = '2' WHERE name = 'epoch'",

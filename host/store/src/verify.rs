@@ -144,7 +144,7 @@ fn jobs(connection: &Connection, signed: &Signed, found: &mut Verified) -> Resul
     let frozen = if schema::known(connection)? < 3 {
         "frozen"
     } else {
-        "(SELECT body FROM frozen WHERE job = id)"
+        "(SELECT CAST(body AS TEXT) FROM frozen WHERE job = id)"
     };
     let mut statement = connection.prepare(&format!(
         "SELECT id, plan, operation, created_at, ended_at, outcome, crc, head, {frozen} FROM jobs ORDER BY id",

@@ -165,8 +165,12 @@ fn write(
                 facts.crc(&job.id)
             ])?;
         transaction
-            .prepare_cached("INSERT INTO frozen (job, body) VALUES (?1, ?2)")?
-            .execute([&job.id, &job.frozen])?;
+            .prepare_cached("INSERT INTO frozen (job, body) VALUES (?1, zeroblob(?2))")?
+            .execute(params![job.id, job.frozen.len().cast_signed()])?;
+        let row = transaction.last_insert_rowid();
+        transaction
+            .blob_open("main", "frozen", "body", row, false)?
+            .write_all_at(job.frozen.as_bytes(), 0)?;
         let end = End { hash: head, records: 0 };
         heads.insert(job.id.clone(), end);
     }
