@@ -21,12 +21,16 @@ pub(crate) fn backup(world: &World) -> PathBuf {
 
 /// The daemon's state is lost, and made again of a backup; the plugins' store is kept, as it is no state.
 pub(crate) fn restore(world: &mut World, file: &Path) -> Value {
+    restore_with(world, file, &[])
+}
+
+fn restore_with(world: &mut World, file: &Path, more: &[&str]) -> Value {
     world.kill_daemon();
     for name in ["landfall.db", "landfall.db-wal", "landfall.db-shm"] {
         let _ = fs::remove_file(world.path("data").join(name));
     }
     let restored = world
-        .cli(&["restore", file.to_str().unwrap(), "-o", "json"])
+        .cli(&[&["restore", file.to_str().unwrap(), "-o", "json"], more].concat())
         .code(0)
         .json();
     world.restart_daemon();
@@ -177,8 +181,8 @@ fn x09_the_old_daemon_that_wakes_is_refused_by_both_sites_before_any_order_of_th
     fs::create_dir(world.path("data")).unwrap();
     restore(&mut world, &file);
     world.cli(&["reconcile"]).code(0);
-    let before = world.lab.ledger().len();
     world.kill_daemon();
+    let before = world.lab.ledger().len();
     fs::rename(world.path("data"), world.path("new")).unwrap();
     fs::rename(&copy, world.path("data")).unwrap();
     world.restart_daemon();
@@ -188,7 +192,7 @@ fn x09_the_old_daemon_that_wakes_is_refused_by_both_sites_before_any_order_of_th
     assert!(said.contains("of this installation has taken over"), "{said}");
     let stale = world.lab.ledger().into_iter().skip(before);
     let effects: Vec<String> = stale
-        .filter(|line| line.key.is_some() && line.result == "changed")
+        .filter(|line| line.caller.ends_with("@1") && matches!(&*line.result, "changed" | "accepted"))
         .map(|line| format!("{line:?}"))
         .collect();
     assert_eq!(effects, Vec::<String>::new(), "a site took orders of an older epoch");
@@ -201,6 +205,75 @@ fn x09_the_old_daemon_that_wakes_is_refused_by_both_sites_before_any_order_of_th
     world.restart_daemon();
     let said = world.cli(&["reconcile", "db"]).code(0);
     assert!(said.out.contains("`vm-db` is off"), "{}", said.out);
+}
+
+#[test]
+fn x09_a_site_that_obeys_a_later_daemon_is_named_and_can_be_taken_over_by_who_says_so() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let file = backup(&world);
+    // Another one was restored while a clock was years ahead.
+    let later: u64 = 1 << 51;
+    let installation: Value = world.api.get("version");
+    let installation = &installation["installation"];
+    let ahead = json!({"installation": installation, "epoch": later});
+    let _: Value = world.lab.api.post(&format!("sites/{AWAY}/take-over"), &ahead).ok();
+    restore(&mut world, &file);
+    let said = world.cli(&["reconcile"]).code(5);
+    let named = "the target site `south` obeys a later daemon of this installation";
+    assert!(
+        said.out.contains(named) && said.out.contains("--after-epoch") && said.out.contains(&later.to_string()),
+        "{}",
+        said.out
+    );
+    let restored = restore_with(&mut world, &file, &["--after-epoch", &later.to_string()]);
+    assert!(restored["epoch"].as_u64() > Some(later), "{restored}");
+    world.cli(&["reconcile"]).code(0);
+    world.succeed("test", &json!({}));
+}
+
+#[test]
+fn x09_a_site_that_was_silent_while_a_person_took_the_state_as_it_is_is_told_later() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    let file = backup(&world);
+    world.lab.lose_home(false);
+    restore(&mut world, &file);
+    world.cli(&["reconcile"]).code(5);
+    world.cli(&["reconcile", "--accept", "home is gone"]).code(0);
+    let told = |site: &str| {
+        let ledger = world.lab.ledger();
+        let mut lines = ledger.iter().filter(|line| line.operation == "take-over");
+        lines.any(|line| line.site.as_deref() == Some(site))
+    };
+    assert!(told(AWAY) && !told(HOME));
+    let _: Value = world
+        .lab
+        .api
+        .post(&format!("control/sites/{HOME}/back"), &json!({}))
+        .ok();
+    eventually("home is told", || told(HOME).then_some(()));
+}
+
+#[test]
+fn x09_what_was_made_under_another_key_of_an_unfinished_step_does_not_fit() {
+    let mut world = World::protected(&Inventory::of(&["db"]), &plan(&["db"], &[]));
+    world.lab.latency("shutdown", 1_500, 1_500);
+    let job = world.launch("planned-failover", &json!({}));
+    world.step_is(&job.id, "shutdown/db", "running");
+    let file = backup(&world);
+    // It is refused, mended and tried again under a key of which the backup knows nothing.
+    world.lab.api.delete(&format!("control/networks/{AWAY}/lan"));
+    assert_eq!(world.rest(&job.id).steps_in("failed"), ["create/db"]);
+    let lan = json!({"site": AWAY, "id": "lan", "name": "Production", "isolated": false});
+    let _: Value = world.lab.api.post("control/networks", &lan).ok();
+    world.cli(&["job", "retry", &job.id]).code(0);
+    let made = world.rest(&job.id).item("db").machine.clone().unwrap();
+    restore(&mut world, &file);
+    let said = world.cli(&["reconcile"]).code(5);
+    assert!(
+        said.out.contains(&made) && said.out.contains("the backup is older"),
+        "{}",
+        said.out
+    );
 }
 
 #[test]

@@ -45,6 +45,7 @@ struct Reconciled {
 }
 
 /// What a site says, asked once for all items.
+#[derive(Default)]
 struct Seen {
     /// By reference.
     machines: BTreeMap<String, Power>,
@@ -57,8 +58,9 @@ struct Seen {
 /// What a site may have of an item though the item's state does not know of it.
 #[derive(Default)]
 struct Excused {
-    /// By job and step: what a job that the backup has unfinished made after it. Taken up again it finds that under its key.
-    unfinished: BTreeSet<(String, String)>,
+    /// Keys under which a job that the backup has unfinished goes on, and finds what it made after the backup. Under another
+    /// key of the same step it would make it once more.
+    unfinished: BTreeSet<String>,
     /// A release left it behind, and named it.
     released: BTreeSet<String>,
 }
@@ -70,6 +72,9 @@ type Points = BTreeMap<String, (String, Result<Catalogue, Failure>)>;
 
 /// Jobs that are read at once.
 const JOBS_AT_ONCE: u32 = 500;
+
+/// With what a site refuses an epoch that is over, as the contract has it.
+const STALE_EPOCH: &str = "stale-epoch";
 
 /// As its row has it, a job that went well.
 const SUCCEEDED: &str = "succeeded";
@@ -119,18 +124,20 @@ pub(crate) async fn reconcile(
             findings.push(finding(&item, Severity::Error, cause, "compare it again"));
         }
         let clean = findings.iter().all(|finding| finding.severity != Severity::Error);
-        if state.restored && (clean || accept.is_some()) {
+        // Who was replaced has nothing to accept.
+        let accepted = accept.filter(|_| !replaced(&item, &sites));
+        if state.restored && (clean || accepted.is_some()) {
             let record = Reconciled {
                 at: clock::now(),
                 who: who.to_owned(),
                 epoch: engine.store.identity().epoch,
-                accepted: accept.filter(|_| !clean).map(ToOwned::to_owned),
+                accepted: accepted.filter(|_| !clean).map(ToOwned::to_owned),
                 findings: findings.clone(),
             };
             settle(engine, &item.name, state.clone(), catalogue, &record).await?;
         }
         answers.push(ReconcileView {
-            reconciled: clean || (state.restored && accept.is_some()),
+            reconciled: clean || (state.restored && accepted.is_some()),
             item: item.name,
             findings,
         });
@@ -162,17 +169,30 @@ fn subjects(engine: &Engine, names: &[String]) -> Result<Vec<(Item, ItemState)>,
     Ok(all.collect())
 }
 
+/// What a site has to do with the items that are compared.
+#[derive(Default, Clone, Copy)]
+struct Part {
+    /// Something of it came out of a backup.
+    restored: bool,
+    /// Machines of theirs are there; else it only cuts their power.
+    listed: bool,
+}
+
 /// Asks every site of the items, all at once.
 async fn read_sites(engine: &Arc<Engine>, items: &[(Item, ItemState)]) -> Sites {
-    // With it whether anything of the site came out of a backup.
-    let mut names: BTreeMap<String, bool> = BTreeMap::new();
+    let mut parts: BTreeMap<String, Part> = BTreeMap::new();
     for (item, state) in items {
         for site in [&item.source.site, &item.target_site] {
-            *names.entry(site.clone()).or_default() |= state.restored;
+            let part = parts.entry(site.clone()).or_default();
+            part.restored |= state.restored;
+            part.listed = true;
+        }
+        if let Some(fencing) = item.fencing.as_ref().filter(|_| state.restored) {
+            parts.entry(fencing.site.clone()).or_default().restored = true;
         }
     }
-    let asked = names.into_iter().map(|(site, restored)| async move {
-        let said = tokio::time::timeout(SITE_PATIENCE, ask(engine, &site, restored)).await;
+    let asked = parts.into_iter().map(|(site, part)| async move {
+        let said = tokio::time::timeout(SITE_PATIENCE, ask(engine, &site, part)).await;
         let said = said.unwrap_or_else(|_| Err(silent(&site)));
         (site, said)
     });
@@ -221,12 +241,18 @@ async fn list_points(engine: &Arc<Engine>, site: &str, replica: &str) -> Result<
     })
 }
 
-async fn ask(engine: &Arc<Engine>, site: &str, restored: bool) -> Result<Seen, Failure> {
-    let taken_over = if restored {
+async fn ask(engine: &Arc<Engine>, site: &str, part: Part) -> Result<Seen, Failure> {
+    let taken_over = if part.restored {
         Some(take_over(engine, site).await?)
     } else {
         None
     };
+    if !part.listed {
+        return Ok(Seen {
+            taken_over,
+            ..Seen::default()
+        });
+    }
     let listed = list_machines(engine, site).await?;
     let machines = listed.into_iter().map(|machine| (machine.id, machine.power)).collect();
     let mut by_item: BTreeMap<String, Vec<Owned>> = BTreeMap::new();
@@ -244,7 +270,7 @@ async fn ask(engine: &Arc<Engine>, site: &str, restored: bool) -> Result<Seen, F
 }
 
 /// From here on the site refuses the daemon that the restore replaced, if it keeps epochs.
-async fn take_over(engine: &Arc<Engine>, site: &str) -> Result<bool, Failure> {
+pub(crate) async fn take_over(engine: &Arc<Engine>, site: &str) -> Result<bool, Failure> {
     let identity = engine.store.identity();
     let call = Call {
         installation: identity.installation.clone(),
@@ -299,7 +325,11 @@ fn known_points(item: &Item, state: &ItemState, points: &Points) -> (Option<Cata
 fn compare(item: &Item, state: &ItemState, excused: &Excused, sites: &Sites) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut seen = BTreeMap::new();
-    for (role, site) in [("source", &item.source.site), ("target", &item.target_site)] {
+    let fencing = item.fencing.as_ref().map(|fencing| ("fencing", &fencing.site));
+    for (role, site) in [("source", &item.source.site), ("target", &item.target_site)]
+        .into_iter()
+        .chain(fencing)
+    {
         match sites.get(site) {
             Some(Ok(said)) => {
                 if said.taken_over == Some(false) && state.restored {
@@ -309,14 +339,21 @@ fn compare(item: &Item, state: &ItemState, excused: &Excused, sites: &Sites) -> 
                 }
                 seen.insert(role, said);
             }
+            Some(Err(failure)) if failure.code == STALE_EPOCH => {
+                let cause = format!("the {role} site `{site}` obeys a later daemon of this installation: {failure}");
+                let cure = "stop this daemon, as it was replaced; if it is the one to stay, make a backup of it now, and \
+                            restore that with `--after-epoch` and the later epoch";
+                found.push(finding(item, Severity::Error, cause, cure));
+            }
             Some(Err(failure)) => {
                 let cause = format!("the {role} site `{site}` does not answer: {failure}");
-                found.push(finding(
-                    item,
-                    Severity::Error,
-                    cause,
-                    "bring it back, and reconcile again",
-                ));
+                // What cuts power has no data to be compared.
+                let severity = if role == "fencing" {
+                    Severity::Warning
+                } else {
+                    Severity::Error
+                };
+                found.push(finding(item, severity, cause, "bring it back, and reconcile again"));
             }
             None => {}
         }
@@ -335,6 +372,13 @@ fn compare(item: &Item, state: &ItemState, excused: &Excused, sites: &Sites) -> 
         found.extend(running(item, state, source));
     }
     found
+}
+
+/// A site of the item obeys a later daemon of this installation.
+fn replaced(item: &Item, sites: &Sites) -> bool {
+    let both = [&item.source.site, &item.target_site];
+    both.into_iter()
+        .any(|site| matches!(sites.get(site), Some(Err(failure)) if failure.code == STALE_EPOCH))
 }
 
 /// The state knows of it, and it is gone.
@@ -375,18 +419,18 @@ fn unknown(item: &Item, state: &ItemState, excused: &Excused, site: &str, seen: 
             _ => String::new(),
         };
         let (kind, id, epoch) = (&owned.kind, &owned.id, owned.epoch);
-        let (severity, why, cure) = match (&owned.job, &owned.step) {
-            _ if excused.released.contains(id) => (
+        let (severity, why, cure) = match () {
+            () if excused.released.contains(id) => (
                 Severity::Info,
                 "a release left it behind",
                 "if nobody needs it, remove it there",
             ),
-            (Some(job), Some(step)) if excused.unfinished.contains(&(job.clone(), step.clone())) => (
+            () if owned.key.as_ref().is_some_and(|key| excused.unfinished.contains(key)) => (
                 Severity::Info,
                 "the job is unfinished in the backup, and this fits",
                 "`landfall job retry` lets the job go on with it, under the same key",
             ),
-            _ => (Severity::Error, why, cure),
+            () => (Severity::Error, why, cure),
         };
         let cause = format!("site `{site}` has the {kind} `{id}`, made{by} under epoch {epoch}: {why}");
         finding(item, severity, cause, cure)
@@ -400,8 +444,9 @@ fn strange<'a>(item: &Item, state: &'a ItemState, seen: &'a Seen) -> impl Iterat
     owned.filter(move |owned| !known.contains(owned.id.as_str()))
 }
 
-/// The steps of the job that a restore holds the item with, of which the backup does not say that they are done.
-fn unfinished(engine: &Engine, item: &str) -> BTreeSet<(String, String)> {
+/// The present keys of those steps of the job that a restore holds the item with, of which the backup does not say that
+/// they are done.
+fn unfinished(engine: &Engine, item: &str) -> BTreeSet<String> {
     let holder = engine.world().state(item).holder().map(str::to_owned);
     let Some(handle) = holder.and_then(|job| engine.jobs().get(&job).cloned()) else {
         return BTreeSet::new();
@@ -416,7 +461,7 @@ fn unfinished(engine: &Engine, item: &str) -> BTreeSet<(String, String)> {
             Status::Pending | Status::Running { .. } | Status::Backoff { .. } | Status::Stuck { .. }
         )
     });
-    open.map(|(step, _)| (job.frozen.job.clone(), step.id.clone()))
+    open.filter_map(|(step, state)| Some(job.key(job.frozen.graph.find(&step.id)?, state.generation)))
         .collect()
 }
 

@@ -1,6 +1,7 @@
 //! What the daemon does for items without being asked each time: tests end when their time is over (F33), and a source
 //! that comes back beside the machine that took its place is noticed, and switched off where that was agreed to (F13).
-//! And data that becomes older than its target is told as an event, once, and again when it is young enough.
+//! And data that becomes older than its target is told as an event, once, and again when it is young enough. And a site that
+//! did not answer when a restored installation took its sites over is told once it does.
 //!
 //! Jobs that it begins are ordinary jobs by an ordinary request, so they are journalled, refused and shown like anybody's.
 //! One that fails is begun again, but ever more rarely; one that a person stopped is not.
@@ -19,12 +20,15 @@ use tokio::time::Instant;
 use crate::api::wire::JobRequest;
 use crate::clock;
 use crate::engine::{Engine, Signal};
+use crate::reconcile;
 use crate::start::{Started, start};
 
 /// How often it is looked: far less than a person needs to notice, far more than a read of some machines costs.
 const EVERY: Duration = Duration::from_secs(2);
 /// A request that was refused is not made again before this.
 const AGAIN: Duration = Duration::from_mins(1);
+/// A site that was not told of a new epoch is told again after this.
+const TELL: Duration = Duration::from_secs(10);
 /// Who asks.
 const WHO: &str = "landfall";
 
@@ -44,13 +48,47 @@ const JOBS: usize = 16;
 
 pub(crate) async fn run(engine: Arc<Engine>) {
     // Sites may hang, and nothing else waits for them.
-    tokio::join!(watch_returns(&engine), tend(&engine));
+    tokio::join!(watch_returns(&engine), tend(&engine), take_over(&engine));
 }
 
 async fn watch_returns(engine: &Arc<Engine>) {
     for round in 0.. {
         tokio::time::sleep(EVERY).await;
         notice_returns(engine, round).await;
+    }
+}
+
+/// Once somebody has let an item of a restored installation count again, every site is to refuse the daemon that it
+/// replaced: also those that were silent then, and those that only cut power.
+async fn take_over(engine: &Arc<Engine>) {
+    let (mut told, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let counts = engine.world().items.values().any(|state| !state.restored);
+        if !engine.store.identity().was_restored() || !counts {
+            continue;
+        }
+        let sites: Vec<String> = engine.config.now().sites.keys().cloned().collect();
+        let left: Vec<String> = sites.into_iter().filter(|site| !told.contains(site)).collect();
+        if left.is_empty() {
+            continue;
+        }
+        let tell = |site: String| async move {
+            let said = tokio::time::timeout(LOOK, reconcile::take_over(engine, &site)).await;
+            (site, said)
+        };
+        for (site, said) in join_all(left.into_iter().map(tell)).await {
+            match said {
+                Ok(Ok(_)) => {
+                    told.insert(site);
+                }
+                Ok(Err(failure)) if refused.insert(site.clone()) => {
+                    tracing::warn!(site, %failure, "the site was not told of this installation's epoch");
+                }
+                _ => {}
+            }
+        }
+        tokio::time::sleep(TELL).await;
     }
 }
 

@@ -130,7 +130,7 @@ impl Site {
         Err(Failure::refused("stale-epoch", message))
     }
 
-    /// The highest epoch in which this installation spoke to the site.
+    /// The highest epoch in which this installation took the site over.
     pub(crate) fn epoch(&self, installation: &str) -> u64 {
         self.epochs.get(installation).copied().unwrap_or(FIRST_EPOCH)
     }

@@ -93,7 +93,8 @@ impl Lab {
                 "an operation needs a key and an installation",
             ));
         }
-        if let Err(failure) = self.take_over(wall, site, &request.call.installation, request.call.epoch) {
+        let speaker = &request.call;
+        if let Err(failure) = self.site(site)?.check_epoch(&speaker.installation, speaker.epoch) {
             return self.refuse_order(wall, site, request, failure);
         }
         let operation = &request.operation;
@@ -109,8 +110,7 @@ impl Lab {
             .map_err(|error| ledger_failed(&error))
     }
 
-    /// Whoever speaks under a higher epoch takes the site over; a lower one is refused. What was accepted before goes
-    /// its way.
+    /// From here on a lower epoch is refused. What was accepted before goes its way.
     pub(crate) fn take_over(&mut self, wall: u64, site: &str, installation: &str, epoch: u64) -> Result<(), Failure> {
         let home = self.site(site)?;
         home.check_epoch(installation, epoch)?;

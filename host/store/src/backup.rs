@@ -4,6 +4,7 @@
 //! identity and takes a new epoch, by which targets tell it from the one that may still run somewhere; its unfinished
 //! jobs are held, and its items are marked, until a person has compared them with the sites.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,7 +20,8 @@ use crate::read::Reader;
 use crate::verify::{Verified, verify_file};
 use crate::{StoreError, directory, mark, read, schema, writer};
 
-/// Replication goes on with cycle numbers that the lost time cannot have used: nobody makes that many in a lifetime.
+/// Replication goes on with cycle numbers that the lost time cannot have used: nobody makes that many in a lifetime. And
+/// never below the epoch, so that two restores of one backup do not share them: keys and marks follow from them.
 const CYCLES_APART: u64 = 1 << 32;
 
 /// What a restore made.
@@ -75,8 +77,9 @@ fn copy(directory: &Path, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes an installation of a backup, in a data directory that has none. `now_s` is in seconds since 1970.
-pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreError> {
+/// Makes an installation of a backup, in a data directory that has none. `now_s` is in seconds since 1970. Its epoch is
+/// above the backup's and above `after`.
+pub fn restore(file: &Path, data: &Path, now_s: u64, after: u64) -> Result<Restored, StoreError> {
     let held = directory::take(data)?;
     let place = data.join(directory::DATABASE);
     if place.exists() {
@@ -101,7 +104,7 @@ pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreEr
     remove(&temporary);
     fs::copy(file, &temporary).map_err(fail)?;
     fs::set_permissions(&temporary, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(fail)?;
-    let restored = begin_anew(file, &temporary, now_s);
+    let restored = begin_anew(file, &temporary, now_s, after);
     if restored.is_ok() {
         File::open(&temporary).and_then(|file| file.sync_all()).map_err(fail)?;
         // What an earlier installation here had come to says nothing of this one.
@@ -117,10 +120,10 @@ pub fn restore(file: &Path, data: &Path, now_s: u64) -> Result<Restored, StoreEr
 }
 
 /// `file` is a copy of `backup`: one of an earlier format is taken over before it is verified.
-fn begin_anew(backup: &Path, file: &Path, now_s: u64) -> Result<Restored, StoreError> {
+fn begin_anew(backup: &Path, file: &Path, now_s: u64, after: u64) -> Result<Restored, StoreError> {
     let (mut connection, before, _) = schema::open(file)?;
     sound(backup, &verify_file(file, None)?)?;
-    let epoch = epoch_after(before.epoch, now_s, uuid::Uuid::new_v4().as_u128());
+    let epoch = epoch_after(before.epoch.max(after), now_s, uuid::Uuid::new_v4().as_u128());
     schema::set_meta(&connection, "epoch", &epoch.to_string())?;
     let (identity, key) = schema::identity(&connection)?;
     let (batch, restored) = changes(file, epoch, now_s.saturating_mul(1000))?;
@@ -136,11 +139,11 @@ fn begin_anew(backup: &Path, file: &Path, now_s: u64) -> Result<Restored, StoreE
     Ok(restored)
 }
 
-/// Bits of an epoch that are drawn by lot. With them, seconds until the year 2242 fit into the 53 bits that every
-/// plugin's language can hold.
+/// Bits of an epoch that are drawn by lot. With them, seconds until the year 2106 fit into 52 bits. Every plugin's language
+/// can hold 53, so there is room for restores after one whose clock was wrong.
 const LOT_BITS: u32 = 20;
 /// The last second of which that holds; a clock that is beyond it is wrong.
-const LAST_SECOND: u64 = (1 << (53 - LOT_BITS)) - 1;
+const LAST_SECOND: u64 = (1 << (52 - LOT_BITS)) - 1;
 
 /// The time of the restore and a lot: two restores of one backup have two epochs, also where the clock is so far behind
 /// that the time is the backup's own, counted on by one.
@@ -172,9 +175,26 @@ fn changes(file: &Path, epoch: u64, at: u64) -> Result<(Batch, Restored), StoreE
         batch.put(Space::Item, &name, &state)?;
         restored.items.push(name);
     }
+    // What the inventory names and nothing was done with may have been protected since.
+    let known: BTreeSet<String> = restored.items.iter().cloned().collect();
+    let untouched: BTreeSet<String> = reader
+        .all::<serde_json::Value>(Space::Inventory)?
+        .iter()
+        .filter_map(|(_, applied)| applied.pointer("/inventory/items")?.as_object())
+        .flat_map(|items| items.keys().cloned())
+        .filter(|name| !known.contains(name))
+        .collect();
+    for name in untouched {
+        let state = ItemState {
+            restored: true,
+            ..ItemState::default()
+        };
+        batch.put(Space::Item, &name, &state)?;
+        restored.items.push(name);
+    }
     for (name, progress) in reader.all::<Progress>(Space::Progress)? {
         let progress = Progress {
-            cycle: progress.cycle + CYCLES_APART,
+            cycle: epoch.max(progress.cycle + CYCLES_APART),
             transfer: None,
             ..progress
         };
@@ -252,6 +272,37 @@ mod tests {
         assert!(lots.len() > 1, "{lots:?}");
     }
 
+    #[tokio::test]
+    async fn x09_two_restores_share_no_cycle_and_name_what_may_have_been_protected_since() {
+        let place = tempfile::tempdir().unwrap();
+        let (data, file) = (place.path().join("data"), place.path().join("file.backup"));
+        let store = crate::Store::open(&data).unwrap();
+        let mut batch = Batch::new();
+        batch.put(Space::Progress, "db", &Progress::default()).unwrap();
+        batch.put(Space::Item, "db", &ItemState::default()).unwrap();
+        let inventory =
+            serde_json::json!({"applied": {"text": "", "at": 1}, "inventory": {"items": {"db": {}, "web": {}}}});
+        batch.put(Space::Inventory, "inventory", &inventory).unwrap();
+        store.commit(batch).await.unwrap();
+        backup(&data, &file).unwrap();
+        let mut cycles = Vec::new();
+        for second in [NOW, NOW + 10] {
+            let other = place.path().join(second.to_string());
+            let restored = restore(&file, &other, second, 0).unwrap();
+            assert_eq!(restored.items, ["db", "web"]);
+            let store = crate::Store::open(&other).unwrap();
+            let web: ItemState = store.reader().get(Space::Item, "web").unwrap().unwrap();
+            assert!(web.restored);
+            let progress: Progress = store.reader().get(Space::Progress, "db").unwrap().unwrap();
+            cycles.push(progress.cycle);
+        }
+        let day = 24 * 60 * 60;
+        assert!(
+            cycles[1] - cycles[0] > day,
+            "{cycles:?}: one has a day's cycles behind it"
+        );
+    }
+
     #[test]
     fn x09_nothing_is_restored_beside_another_databases_log() {
         let place = tempfile::tempdir().unwrap();
@@ -262,7 +313,7 @@ mod tests {
         for left in logs(&fresh.join(directory::DATABASE)) {
             fs::create_dir_all(&fresh).unwrap();
             fs::write(&left, "of another database").unwrap();
-            let refused = restore(&file, &fresh, NOW);
+            let refused = restore(&file, &fresh, NOW, 0);
             assert!(
                 matches!(&refused, Err(StoreError::Leftover(named)) if *named == left.display().to_string()),
                 "{refused:?}"
@@ -270,6 +321,12 @@ mod tests {
             assert!(!fresh.join(directory::DATABASE).exists());
             fs::remove_file(left).unwrap();
         }
-        assert_eq!(restore(&file, &fresh, NOW).unwrap().installation, installation);
+        let after = epoch_after(1, NOW + 1_000, 5);
+        let restored = restore(&file, &fresh, NOW, after).unwrap();
+        assert!(
+            restored.epoch > after,
+            "a clock was ahead when another one was restored"
+        );
+        assert_eq!(restored.installation, installation);
     }
 }

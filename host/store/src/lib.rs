@@ -187,6 +187,13 @@ pub struct Identity {
     pub public_key: String,
 }
 
+impl Identity {
+    /// A daemon of an earlier epoch may still run somewhere.
+    pub fn was_restored(&self) -> bool {
+        self.epoch > schema::FIRST_EPOCH
+    }
+}
+
 /// Who the installation in a data directory is; a daemon may run.
 pub fn identity(directory: &Path) -> Result<Identity, StoreError> {
     let connection = read::open(&directory.join(directory::DATABASE))?;

@@ -10,6 +10,9 @@ use crate::{Identity, StoreError, crc, faults};
 /// Raised with every change of the tables; a file with a higher number is refused.
 const FORMAT: i64 = 4;
 
+/// Of an installation that was never restored.
+pub(crate) const FIRST_EPOCH: u64 = 1;
+
 pub(crate) const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE jobs (
@@ -84,8 +87,8 @@ pub(crate) fn open(file: &Path) -> Result<(Connection, Identity, Key), StoreErro
             transaction.execute_batch(TABLES)?;
             let installation = uuid::Uuid::now_v7().simple().to_string();
             transaction.execute(
-                "INSERT INTO meta VALUES ('installation', ?1), ('epoch', '1')",
-                [installation],
+                "INSERT INTO meta VALUES ('installation', ?1), ('epoch', ?2)",
+                [installation, FIRST_EPOCH.to_string()],
             )?;
         }
         if found < 2 {

@@ -181,7 +181,8 @@ impl<A: GuestExec> guest_exec::Guest for A {
 /// Optional: the site keeps the installation's epoch. Export it with `export_adapter!(Type, takeover)`.
 pub trait Takeover: Adapter {
     /// From now on orders of `call.installation` under an epoch lower than `call.epoch` are refused with
-    /// `stale-epoch`, here and in `submit`, `write` and `cancel`. Repeating it changes nothing.
+    /// `stale-epoch`, a definite failure, here and in `submit`, `write`, `cancel` and `exec`. Repeating it changes
+    /// nothing.
     fn take_over(call: &Call) -> Result<(), Failure>;
 }
 

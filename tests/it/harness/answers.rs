@@ -174,6 +174,7 @@ pub(crate) struct Line {
     pub(crate) result: String,
     /// INSTALLATION@EPOCH, where an installation gave the order.
     pub(crate) caller: String,
+    pub(crate) note: Option<String>,
     pub(crate) change: Vec<Value>,
 }
 

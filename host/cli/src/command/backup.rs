@@ -21,7 +21,14 @@ pub(super) struct Backup {
 pub(super) struct Restore {
     /// The backup
     file: PathBuf,
+    /// Take an epoch above this one: the one that a site names when it says that it has taken over, though this
+    /// installation is the one to stay. It happens where a clock was ahead at an earlier restore
+    #[arg(long, value_name = "EPOCH", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u64).range(..HIGHEST))]
+    after_epoch: u64,
 }
+
+/// Epochs stay exact in every plugin's language, also some restores later.
+const HIGHEST: u64 = 1 << 52;
 
 /// What was written.
 #[derive(Debug, Serialize)]
@@ -57,7 +64,7 @@ impl Restore {
             path: self.file.clone(),
             source,
         })?;
-        let restored = landfall_store::restore(&self.file, &data, now)?;
+        let restored = landfall_store::restore(&self.file, &data, now, self.after_epoch)?;
         context.out.one(&restored, || {
             let Restored {
                 installation,

@@ -21,7 +21,7 @@ fn kept(libvirt: &mut Libvirt, installation: &str) -> Result<Option<u64>, Failur
         Some(Facts::Epoch(kept)) if kept.installation == installation => Ok(Some(kept.epoch)),
         _ => {
             let why = format!(
-                "`{}` should say which epoch this site obeys, and does not; undefine it and run `landfall reconcile`",
+                "`{}` should say which epoch this site obeys, and does not; undefine it and start the daemon anew: it tells its epoch again",
                 domain.name
             );
             Err(Failure::definite("epoch-unreadable", why))

@@ -22,14 +22,14 @@ impl Run<'_> {
     }
 
     pub(super) async fn take_over(&mut self) -> Said {
-        let (mut wrong, mut keeping) = (Vec::new(), Vec::new());
+        let (mut wrong, mut keeping, mut tried) = (Vec::new(), Vec::new(), false);
         for (name, role) in self.roles() {
             let mut said = Vec::new();
             match role.now.take_over(self.next("take-over")).await {
                 Ok(None) => continue,
                 Ok(Some(())) => {
                     keeping.push(name);
-                    self.after(name, role, &mut said).await;
+                    tried |= self.after(name, role, &mut said).await;
                 }
                 Err(error) => said.push(error.to_string()),
             }
@@ -38,10 +38,14 @@ impl Run<'_> {
         if keeping.is_empty() && wrong.is_empty() {
             return Said::Skip("it does not export `takeover`".to_owned());
         }
+        if !tried && wrong.is_empty() {
+            return Said::Skip("no order could be tried: `hold` or `prepare-replica`, with a machine".to_owned());
+        }
         Said::of(wrong, keeping.join(", "))
     }
 
-    async fn after(&self, name: &str, role: &Role, wrong: &mut Vec<String>) {
+    /// Whether an order could be tried.
+    async fn after(&self, name: &str, role: &Role, wrong: &mut Vec<String>) -> bool {
         if let Err(error) = role.restarted.take_over(self.next("take-over")).await {
             wrong.push(format!("taken over once more under the same epoch: {error}"));
         }
@@ -51,8 +55,18 @@ impl Run<'_> {
             Err(error) => wrong.push(format!("a lower epoch was not refused as `{STALE}`: {error}")),
             Ok(_) => wrong.push("a lower epoch took over".to_owned()),
         }
+        let cancelled = role
+            .restarted
+            .cancel(self.caller.call("stale", 1), "no-such-handle".to_owned());
+        match cancelled.await {
+            Ok(Progress::Failed(failure)) if failure.code == STALE => {}
+            Err(error) if code(&error) == STALE => {}
+            other => wrong.push(format!(
+                "`cancel` under the old epoch was not refused as `{STALE}`: {other:?}"
+            )),
+        }
         let order = self.order(name).filter(|(word, _)| role.classes.contains_key(*word));
-        let Some((word, order)) = order else { return };
+        let Some((word, order)) = order else { return false };
         let answer = match role.restarted.submit(self.caller.call("stale", 1), order).await {
             Ok(Progress::Failed(failure)) => Err(failure.code),
             Ok(progress) => {
@@ -72,6 +86,7 @@ impl Run<'_> {
             )),
             Ok(()) => wrong.push(format!("`{word}` under the old epoch was carried out")),
         }
+        true
     }
 
     /// An order that does no harm if it is carried out.
