@@ -61,11 +61,13 @@ async fn watch_returns(engine: &Arc<Engine>) {
 /// Once somebody has let an item of a restored installation count again, every site is to refuse the daemon that it
 /// replaced: also those that were silent then, and those that only cut power.
 async fn take_over(engine: &Arc<Engine>) {
+    if !engine.store.identity().was_restored() {
+        return;
+    }
     let (mut told, mut refused) = (BTreeSet::new(), BTreeSet::new());
     loop {
         tokio::time::sleep(EVERY).await;
-        let counts = engine.world().items.values().any(|state| !state.restored);
-        if !engine.store.identity().was_restored() || !counts {
+        if engine.world().items.values().all(|state| state.restored) {
             continue;
         }
         let sites: Vec<String> = engine.config.now().sites.keys().cloned().collect();

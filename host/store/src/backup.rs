@@ -4,8 +4,7 @@
 //! identity and takes a new epoch, by which targets tell it from the one that may still run somewhere; its unfinished
 //! jobs are held, and its items are marked, until a person has compared them with the sites.
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -167,27 +166,18 @@ fn changes(file: &Path, epoch: u64, at: u64) -> Result<(Batch, Restored), StoreE
         batch.record(&job.id, Record { at, event });
         restored.jobs.push(job.id);
     }
-    for (name, state) in reader.all::<ItemState>(Space::Item)? {
+    let mut items: BTreeMap<String, ItemState> = reader.all(Space::Item)?.into_iter().collect();
+    // What the inventory names and nothing was done with may have been protected since.
+    for (_, applied) in reader.all::<serde_json::Value>(Space::Inventory)? {
+        let named = applied.pointer("/inventory/items").and_then(|items| items.as_object());
+        for name in named.into_iter().flat_map(serde_json::Map::keys) {
+            items.entry(name.clone()).or_default();
+        }
+    }
+    for (name, state) in items {
         let state = ItemState {
             restored: true,
             ..state
-        };
-        batch.put(Space::Item, &name, &state)?;
-        restored.items.push(name);
-    }
-    // What the inventory names and nothing was done with may have been protected since.
-    let known: BTreeSet<String> = restored.items.iter().cloned().collect();
-    let untouched: BTreeSet<String> = reader
-        .all::<serde_json::Value>(Space::Inventory)?
-        .iter()
-        .filter_map(|(_, applied)| applied.pointer("/inventory/items")?.as_object())
-        .flat_map(|items| items.keys().cloned())
-        .filter(|name| !known.contains(name))
-        .collect();
-    for name in untouched {
-        let state = ItemState {
-            restored: true,
-            ..ItemState::default()
         };
         batch.put(Space::Item, &name, &state)?;
         restored.items.push(name);
